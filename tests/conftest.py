@@ -1,0 +1,68 @@
+"""What every test may ask for: random numbers of its own, a device, Graphviz."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"
+
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.load_profile("house")
+
+
+def seed_of(request: pytest.FixtureRequest) -> int:
+    """A seed that differs from test to test, and is the same in every run."""
+    return zlib.crc32(request.node.nodeid.encode())
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    return np.random.default_rng(seed_of(request))
+
+
+@pytest.fixture(autouse=True)
+def same_start(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test starts from the library's own defaults and from its own seed."""
+    from tinygrad_rnn import namespaces
+
+    namespaces.manual_seed(seed_of(request))
+    yield
+    namespaces.set_default_dtype("float32")
+    namespaces.set_default_device("cpu")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device in turn; "cuda" is skipped, with the reason, where there is none."""
+    from tinygrad_rnn.namespaces import DeviceError, library
+
+    try:
+        library(request.param)
+    except DeviceError as missing:
+        pytest.skip(str(missing))
+    return request.param
+
+
+@pytest.fixture
+def xp(device: str) -> Any:
+    """The array library of `device`: NumPy, then CuPy."""
+    from tinygrad_rnn.namespaces import library
+
+    return library(device)
+
+
+@pytest.fixture
+def dot() -> str:
+    """The path of Graphviz's `dot`, for tests of what only Graphviz can render."""
+    path = shutil.which("dot")
+    if path is None:
+        pytest.skip("Graphviz's dot is not installed")
+    return path

@@ -1,0 +1,488 @@
+"""The backward sweep, and what is built from it.
+
+Reverse mode in one loop: take the recorded nodes from the latest to the earliest, ask each node's plan to
+pull its cotangent back to its inputs, and add up what arrives. Broadcasting and dtype are undone here,
+once, for every rule. The loop runs on arrays (fast, nothing recorded) or, with `record`, on Tensors: then
+the gradient is on the tape itself and can be differentiated again.
+
+Everything else in this file is that loop with different beginnings and ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import namespaces
+from tinygrad_rnn.namespaces import SPACES, Array
+from tinygrad_rnn.primitive import OUTPUT
+from tinygrad_rnn.scope import here
+from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, mode
+
+Watch = Callable[[Node, Any, Sequence[Any]], None]
+"""Told, for each node swept: the node, its cotangent, and what it sends to each parent."""
+
+
+class FreedTapeError(RuntimeError):
+    """A second backward through a tape that the first one freed."""
+
+
+class InPlaceError(RuntimeError):
+    """An array that a rule needs was changed in place since it was recorded."""
+
+
+class AnomalyError(FloatingPointError):
+    """A NaN or Inf, found where it first arose."""
+
+
+# -- the sweep -----------------------------------------------------------------------------------------
+
+
+def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """All nodes that the roots depend on, latest first, not looking behind those in `stop`.
+
+    Raises before anything has been done: FreedTapeError, InPlaceError.
+    """
+    seen = set(roots)
+    stack = list(seen)
+    halt = set(stop)
+    last_write = namespaces.last_write[0]
+    while stack:
+        node = stack.pop()
+        if node in halt:
+            continue
+        if node.saved is None:
+            raise FreedTapeError(
+                f"the tape behind this value was freed by an earlier backward (at {_describe(node)}): "
+                "pass retain_graph=True to that one to keep it"
+            )
+        if node.order < last_write:
+            _check_unwritten(node)
+        for parent in node.parents:
+            if isinstance(parent, Node) and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_order, reverse=True)
+
+
+def _order(node: Node) -> int:
+    return node.order
+
+
+def sweep(
+    roots: dict[Node, Any],
+    xp: Any,
+    *,
+    record: bool = False,
+    keep: bool = False,
+    targets: Sequence[Node] | None = None,
+    watch: Watch | None = None,
+) -> dict[Node, Any]:
+    """Pull the cotangents of `roots` back to `targets`, or to every leaf; returns them by node.
+
+    Args:
+        roots: cotangents to start from, arrays (Tensors with `record`).
+        xp: what the rules compute with: the arrays' library, or `ops`.
+        record: put the gradient itself on the tape.
+        keep: leave the tape as it is, for another sweep.
+        targets: nodes whose cotangents are wanted; the sweep does not look behind them.
+        watch: told of every node and every contribution, in the order of BPTT.
+    """
+    halt = set(targets or ())
+    order = ancestors(roots, halt)
+    wanted = _leading_to(order, halt) if targets is not None else None
+    cotangents: dict[Node, Any] = dict(roots)
+    owned: set[Node] = set()
+    found: dict[Node, Any] = {}
+    checking = isinstance(mode.node, _Anomaly)
+    for node in order:
+        g = cotangents.pop(node, None)
+        if g is None:
+            continue
+        if node.hooks:
+            g = _run_hooks(node, g, record)
+        if node.retains and node.plan is not None:
+            accumulate(node, g, record)
+        if node in halt or node.plan is None:
+            found[node] = g if record or node in owned else _own(g, xp)
+            continue
+        if not record:
+            xp = SPACES.get(type(g), xp)
+        if type(node) is Output:
+            bundle = node.parents[0]
+            cotangents.setdefault(bundle, [None] * len(bundle.outputs))[node.index] = g  # type: ignore[union-attr, arg-type]
+            if watch is not None:
+                watch(node, g, (g,))
+            if not keep:
+                _free(node)
+            continue
+        if type(node) is Bundle:
+            g = [xp.zeros(s, dtype=d) if part is None else part for part, (s, d) in zip(g, node.outputs, strict=True)]
+        if record:
+            before, here.scope = here.scope, node.scope._replace(backward=True)
+            pulled = node.plan.pull(g, lifted(node), xp)
+            here.scope = before
+        else:
+            pulled = node.plan.pull(g, node.saved, xp)
+        contributions = []
+        for parent, d in zip(node.parents, pulled, strict=True):
+            if d is None or not isinstance(parent, Node) or (wanted is not None and parent not in wanted):
+                contributions.append(None)
+                continue
+            if d.shape != parent.shape:
+                d = _unbroadcast(d, parent.shape, xp)
+            if d.dtype != parent.dtype:
+                d = d.astype(parent.dtype)
+            if checking:
+                mode.node.check_backward(node, d)
+            contributions.append(d)
+            there = cotangents.get(parent)
+            if there is None:
+                cotangents[parent] = d
+            elif parent in owned:
+                there += d
+            else:
+                cotangents[parent] = there + d
+                if not record and there.ndim:
+                    owned.add(parent)
+        if watch is not None:
+            watch(node, g, contributions)
+        if not keep:
+            _free(node)
+    return found
+
+
+def lifted(node: Node) -> list[Any]:
+    """A node's saved values as Tensors with their history, for rules that are to be recorded."""
+    values: list[Any] = []
+    for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):  # type: ignore[union-attr]
+        if kind is None:
+            values.append(value)
+        elif type(node) is Bundle and kind == OUTPUT:
+            values.append(tuple(Tensor(v, Output(node, i, v)) for i, v in enumerate(value)))
+        elif kind == OUTPUT:
+            values.append(Tensor(value, node))
+        elif type(value) is tuple:
+            values.append(tuple(_lift_input(v, p) for v, p in zip(value, node.parents, strict=True)))
+        else:
+            values.append(_lift_input(value, node.parents[kind]))
+    return values
+
+
+def _lift_input(value: Any, parent: Node | Origin | None) -> Any:
+    if type(value) not in SPACES:
+        return value
+    return Tensor(value, parent) if isinstance(parent, Node) else Tensor(value, None, parent)
+
+
+def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
+    """The nodes through which a gradient reaches a target."""
+    wanted = set(targets)
+    for node in reversed(order):
+        if any(parent in wanted for parent in node.parents):
+            wanted.add(node)
+    return wanted
+
+
+def _unbroadcast(d: Any, shape: tuple[int, ...], xp: Any) -> Any:
+    """Undo broadcasting: sum over the axes that an input of `shape` was stretched along."""
+    extra = d.ndim - len(shape)
+    if extra < 0:
+        d, extra = xp.reshape(d, (1,) * -extra + d.shape), 0
+    stretched = [i + extra for i, n in enumerate(shape) if n == 1 and d.shape[i + extra] != 1]
+    if extra or stretched:
+        kept = tuple(1 if i in stretched else n for i, n in enumerate(d.shape) if i >= extra)
+        d = xp.reshape(xp.sum(d, axis=(*range(extra), *stretched)), kept)
+    return d if d.shape == shape else xp.broadcast_to(d, shape)
+
+
+def _own(g: Any, xp: Any) -> Any:
+    """A copy that nobody else writes to: a rule may have handed on the array of somebody else."""
+    return xp.array(g, copy=True)
+
+
+def accumulate(node: Node, g: Any, record: bool) -> None:
+    """Add a cotangent to the node's `.grad`."""
+    new = g if record else Tensor(g if type(g) in SPACES else np.asarray(g))
+    if node.grad is None:
+        node.grad = new
+    elif record:
+        node.grad = node.grad + new
+    else:
+        node.grad = Tensor(node.grad.data + new.data)
+
+
+def _run_hooks(node: Node, g: Any, record: bool) -> Any:
+    for hook in list((node.hooks or {}).values()):
+        shown = g if record else Tensor(g if type(g) in SPACES else np.asarray(g))
+        replaced = hook(shown)
+        if replaced is None:
+            continue
+        if not isinstance(replaced, Tensor) or replaced.shape != node.shape:
+            came = replaced.shape if isinstance(replaced, Tensor) else type(replaced).__name__
+            raise TypeError(f"expected a hook to return None or a Tensor of shape {node.shape}, got {came}")
+        g = replaced if record else replaced.data
+    return g
+
+
+def _free(node: Node) -> None:
+    node.saved = None
+    node.parents = ()
+
+
+def _check_unwritten(node: Node) -> None:
+    for value in node.saved or ():
+        for array in value if type(value) is tuple else (value,):
+            if namespaces.written_after(array, node.order):
+                raise InPlaceError(
+                    f"expected the arrays saved for {_describe(node)} unchanged, got one of shape {array.shape} that "
+                    "was written to in place since: write to a copy, or call backward first"
+                )
+
+
+def _describe(node: Node) -> str:
+    if node.plan is None:
+        return f"leaf {node.label or ''}".strip()
+    line = _lines.get(node)
+    return f"{node.plan.name} ({node.scope})" + (f", recorded at {line}" if line else "")
+
+
+# -- backward and grad ---------------------------------------------------------------------------------
+
+
+def _seed(output: Tensor, gradient: Any, what: str) -> Any:
+    """The cotangent to start from, checked; a Tensor."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"expected a Tensor to differentiate, got {type(output).__name__}")
+    if output.node is None:
+        raise ValueError(f"expected {what} to depend on a tensor that requires grad, got one that does not")
+    if gradient is None:
+        if output.size != 1:
+            raise ValueError(f"expected a scalar, got shape {output.shape}: pass the gradient of this output")
+        xp = namespaces.namespace(output.data)
+        return Tensor(xp.ones_like(output.data))
+    if not isinstance(gradient, Tensor):
+        gradient = Tensor(namespaces.asarray(gradient, dtype=output.dtype))
+    if gradient.shape != output.shape:
+        raise ValueError(f"expected a gradient of shape {output.shape}, got {gradient.shape}")
+    if gradient.dtype.kind != "f":
+        raise TypeError(f"expected a gradient of {output.dtype}, got {gradient.dtype}")
+    if namespaces.namespace(gradient.data) is not namespaces.namespace(output.data):
+        raise namespaces.DeviceError(f"expected a gradient on {output.device}, got one on {gradient.device}")
+    return gradient
+
+
+def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], record: bool) -> dict[Node, Any]:
+    roots: dict[Node, Any] = {}
+    for output, gradient in zip(outputs, gradients, strict=True):
+        seed = _seed(output, gradient, "the output")
+        value = seed if record else seed.data.astype(output.dtype, copy=False)
+        roots[output.node] = value if output.node not in roots else roots[output.node] + value  # type: ignore[index]
+    return roots
+
+
+def _library(output: Tensor, record: bool) -> Any:
+    if record:
+        from tinygrad_rnn import ops
+
+        return ops
+    return namespaces.namespace(output.data)
+
+
+def backward(
+    output: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
+    """Add ∂(gradient·output)/∂leaf to the `.grad` of every leaf that the output depends on.
+
+    Args:
+        gradient: cotangent of the output, of its shape; may be left out for a scalar (then 1).
+        retain_graph: keep the tape for another backward; by default only if `create_graph`.
+        create_graph: record the backward pass too, for higher derivatives.
+
+    Raises:
+        ValueError: no gradient is possible, or a shape does not fit. FreedTapeError, InPlaceError.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> (x * x).backward()
+    >>> x.grad
+    tensor(6.)
+    """
+    roots = _roots([output], [gradient], create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    with enable_grad() if create_graph else nullcontext():
+        found = sweep(roots, _library(output, create_graph), record=create_graph, keep=keep)
+        for node, g in found.items():
+            accumulate(node, g, create_graph)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """∂outputs/∂inputs, as new Tensors; nothing is added to any `.grad`.
+
+    Args:
+        outputs: what to differentiate; several are added up.
+        inputs: with respect to what; leaves or intermediate values.
+        grad_outputs: one cotangent per output; may be left out for scalars.
+        retain_graph, create_graph: as in `backward`.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Returns:
+        A Tensor for one input, a tuple for a sequence of them.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> dy = tg.grad(x ** 3, x, create_graph=True)
+    >>> dy, tg.grad(dy, x)
+    (tensor(12., made_by=multiply), tensor(12.))
+    """
+    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not outs or not ins:
+        raise ValueError(f"expected at least one output and one input, got {len(outs)} and {len(ins)}")
+    if grad_outputs is None or isinstance(grad_outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(outs) if grad_outputs is None else [grad_outputs]
+    if len(grad_outputs) != len(outs):
+        raise ValueError(f"expected one cotangent per output ({len(outs)}), got {len(grad_outputs)}")
+    for i, x in enumerate(ins):
+        if not isinstance(x, Tensor) or x.node is None:
+            raise ValueError(f"expected inputs that require grad, got input {i} that does not")
+    roots = _roots(outs, grad_outputs, create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    targets = [x.node for x in ins]
+    if not allow_unused:
+        reached = set(ancestors(roots, targets))  # type: ignore[arg-type]
+        for i, node in enumerate(targets):
+            if node not in reached:
+                raise ValueError(f"input {i} is not used by the outputs: pass allow_unused=True to get None for it")
+    with enable_grad() if create_graph else nullcontext():
+        found = sweep(roots, _library(outs[0], create_graph), record=create_graph, keep=keep, targets=targets)  # type: ignore[arg-type]
+    results = []
+    for x, node in zip(ins, targets, strict=True):
+        g = found.get(node)  # type: ignore[arg-type]
+        if g is None and not allow_unused:
+            g = namespaces.namespace(x.data).zeros_like(x.data)
+        results.append(g if g is None or isinstance(g, Tensor) else Tensor(g))
+    return results[0] if isinstance(inputs, Tensor) else tuple(results)
+
+
+# -- modes ---------------------------------------------------------------------------------------------
+
+
+class _recording(ContextDecorator):
+    """Record (or not) what runs inside, in this thread. A recording inside anomaly detection stays watchful."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+        self._before: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._before.append(mode.node)
+        if not self._on:
+            mode.node = None
+        elif mode.node is None:
+            mode.node = Node
+
+    def __exit__(self, *exc: object) -> None:
+        mode.node = self._before.pop()
+
+
+class no_grad(_recording):
+    """Record nothing inside the `with` block (or the decorated function), in this thread.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(1.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+class enable_grad(_recording):
+    """Record inside the `with` block, also where a surrounding `no_grad` had stopped it."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations in this thread are being recorded."""
+    return mode.node is not None
+
+
+# -- anomalies -----------------------------------------------------------------------------------------
+
+_lines: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
+_PACKAGE = str(Path(__file__).parent)
+
+
+def _caller() -> str:
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<recorder")):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class _Anomaly:
+    """Makes nodes as `Node` does, and looks at every value."""
+
+    def __call__(self, plan: Any, parents: Any, saved: Any, out: Array) -> Node:
+        return self._look(Node(plan, parents, saved, out), (out,))
+
+    def bundle(self, plan: Any, parents: Any, saved: Any, outs: tuple[Array, ...]) -> Bundle:
+        return self._look(Bundle(plan, parents, saved, outs), outs)  # type: ignore[return-value]
+
+    def _look(self, node: Node, outs: tuple[Array, ...]) -> Node:
+        _lines[node] = _caller()
+        for out in outs:
+            self._check(node, out, "forward")
+        return node
+
+    def check_backward(self, node: Node, d: Any) -> None:
+        self._check(node, d.data if isinstance(d, Tensor) else d, "backward")
+
+    @staticmethod
+    def _check(node: Node, value: Any, when: str) -> None:
+        if value.dtype.kind != "f":
+            return
+        xp = namespaces.namespace(value)
+        found = "NaN" if xp.isnan(value).any() else "Inf" if xp.isinf(value).any() else None
+        if found:
+            raise AnomalyError(f"{found} first appeared in the {when} of {_describe(node)}")
+
+
+class detect_anomaly(ContextDecorator):
+    """Stop at the first NaN or Inf, forward or backward: AnomalyError names operation, place and source line.
+
+    Slow (every value is looked at): for finding a fault, not for training.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(-1.0, requires_grad=True)
+    >>> with tg.detect_anomaly(), np.errstate(invalid="ignore"):
+    ...     y = tg.ops.sqrt(x)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tinygrad_rnn.autodiff.AnomalyError: NaN first appeared in the forward of sqrt (top level), recorded at ...
+    """
+
+    def __enter__(self) -> None:
+        self._before = mode.node
+        mode.node = _Anomaly()
+
+    def __exit__(self, *exc: object) -> None:
+        mode.node = self._before

@@ -1,0 +1,268 @@
+"""Which library an array belongs to.
+
+An operation never asks "which backend is on?": it looks at the class of the array in its hand and finds
+the library that made it, NumPy or CuPy, in one dictionary. A device is a name for such a library
+("cpu", "cuda", "cuda:1"); it matters only where a new array is made out of nothing.
+
+CuPy joins when somebody asks for a CUDA device or passes in a CuPy array. Nothing is imported before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""An array of any backend: numpy.ndarray, cupy.ndarray."""
+
+SPACES: dict[type, Any] = {np.ndarray: np}
+"""Array class → the module whose functions work on it. Other backends register themselves here."""
+
+SCALARS = (bool, int, float)
+"""Python's own numbers: they adapt to an array's dtype instead of widening it (NumPy 2)."""
+
+
+class DeviceError(RuntimeError):
+    """A device that is not there, or an operation whose inputs stand on two devices."""
+
+
+class _Local(threading.local):
+    device: str = "cpu"
+
+
+_local = _Local()
+_default_dtype = np.dtype(np.float32)
+clock = itertools.count(1)
+"""One clock for recorded nodes and in-place writes: whoever takes the smaller number came first."""
+
+
+# -- namespaces and devices ----------------------------------------------------------------------------
+
+
+def namespace(array: Array) -> Any:
+    """The library that `array` belongs to; raises TypeError for what is no array of a known backend."""
+    kind = type(array)
+    if kind in SPACES:
+        return SPACES[kind]
+    if kind.__module__.partition(".")[0] == "cupy":
+        return _cupy()
+    if isinstance(array, np.ndarray):
+        return np
+    raise TypeError(f"expected an array of a known backend (numpy, cupy), got {kind.__name__}")
+
+
+def device_of(array: Array) -> str:
+    """The device an array lives on: "cpu", "cuda:0", …"""
+    if isinstance(array, np.ndarray):
+        return "cpu"
+    device = array.device
+    return f"cuda:{device.id}" if hasattr(device, "id") else str(device)
+
+
+def _cupy() -> Any:
+    """CuPy, checked to have a usable device, and registered; DeviceError says what is missing."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as missing:
+        raise DeviceError(
+            "device 'cuda' needs CuPy, which is not installed: pip install 'tinygrad-rnn[cuda12]' or '[cuda13]'"
+        ) from missing
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as broken:
+        raise DeviceError(f"device 'cuda' needs a working CUDA driver; CuPy reports: {broken}") from broken
+    if count == 0:
+        raise DeviceError("device 'cuda' needs a CUDA device; the driver reports none")
+    SPACES[cupy.ndarray] = cupy
+    return cupy
+
+
+def cuda_available() -> bool:
+    """True where CuPy, a driver and a device are all there."""
+    try:
+        _cupy()
+    except DeviceError:
+        return False
+    return True
+
+
+def library(device: str | None = None) -> Any:
+    """The array library of a device name ("cpu", "cuda", "cuda:1"); raises DeviceError otherwise."""
+    name = _local.device if device is None else device
+    if name == "cpu":
+        return np
+    kind, _, index = name.partition(":") if isinstance(name, str) else (None, "", "")
+    if kind != "cuda" or (":" in name and not index.isdigit()):
+        raise DeviceError(f"expected device 'cpu', 'cuda' or 'cuda:N', got {name!r}")
+    cupy = _cupy()
+    count = cupy.cuda.runtime.getDeviceCount()
+    if int(index or 0) >= count:
+        raise DeviceError(f"device {name!r} does not exist; the driver reports {count} device(s)")
+    return cupy
+
+
+def on_device(device: str | None, make: Callable[[Any], Array]) -> Array:
+    """Run `make(library)` with that device current."""
+    name = _local.device if device is None else device
+    xp = library(name)
+    if xp is np:
+        return make(np)
+    with xp.cuda.Device(int(name.partition(":")[2] or 0)):
+        return make(xp)
+
+
+def to_device(array: Array, device: str) -> Array:
+    """The array on that device; itself where it already is there."""
+    here = device_of(array)
+    if here == device or (device == "cuda" and here.startswith("cuda")):
+        library(device)
+        return array
+    if device == "cpu":
+        return to_numpy(array)
+    return on_device(device, lambda xp: xp.asarray(array))
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The array on the host, copied there if need be."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def get_default_device() -> str:
+    """The device on which new arrays are made."""
+    return _local.device
+
+
+def set_default_device(device: str) -> None:
+    """Make new arrays on `device` from now on, in this thread; DeviceError where it does not exist."""
+    library(device)
+    _local.device = device
+
+
+@contextmanager
+def device(name: str) -> Iterator[None]:
+    """Make new arrays on device `name` inside the `with` block.
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.device("cpu"):
+    ...     tg.zeros(2).device
+    'cpu'
+    """
+    before = _local.device
+    set_default_device(name)
+    try:
+        yield
+    finally:
+        _local.device = before
+
+
+def synchronize() -> None:
+    """Wait until the default device has finished all that it was given."""
+    xp = library()
+    if xp is not np:
+        xp.cuda.get_current_stream().synchronize()
+
+
+# -- dtypes --------------------------------------------------------------------------------------------
+
+
+def get_default_dtype() -> np.dtype[Any]:
+    """The dtype that Python floats and lists become; float32 at first, as in PyTorch."""
+    return _default_dtype
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Let Python floats and lists become `dtype` from now on; a floating dtype, else TypeError."""
+    global _default_dtype
+    wanted = np.dtype(dtype)
+    if wanted.kind != "f":
+        raise TypeError(f"expected a floating dtype, got {wanted}")
+    _default_dtype = wanted
+
+
+def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Array:
+    """Data of any kind as a backend array: arrays keep dtype and device, Python floats get the default."""
+    known = type(data) in SPACES or type(data).__module__.partition(".")[0] == "cupy"
+    if known and device is None:
+        xp = namespace(data)
+        return data if dtype is None or data.dtype == dtype else xp.asarray(data, dtype=dtype)
+    if known:
+        data = to_device(data, device or "cpu")
+        return data if dtype is None else namespace(data).asarray(data, dtype=dtype)
+    host = np.asarray(data)
+    if host.dtype.kind not in "fiub":
+        raise TypeError(f"expected numbers (float, int or bool), got {host.dtype} from {type(data).__name__}")
+    if dtype is None and host.dtype.kind == "f" and not isinstance(data, np.generic | np.ndarray):
+        dtype = _default_dtype
+    return on_device(device, lambda xp: xp.asarray(host, dtype=dtype))
+
+
+# -- random streams ------------------------------------------------------------------------------------
+
+_streams: dict[str, Any] = {}
+_seed: int | None = None
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the random stream of every device from `seed`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.manual_seed(7); a = tg.rand(2); tg.manual_seed(7); b = tg.rand(2)
+    >>> bool((a == b).all())
+    True
+    """
+    global _seed
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise TypeError(f"expected a seed that is an integer ≥ 0, got {seed!r}")
+    _seed = int(seed)
+    _streams.clear()
+
+
+def random_stream(device: str | None = None) -> Any:
+    """The device's random generator. Streams of different devices differ, also from the same seed."""
+    name = _local.device if device is None else device
+    if name not in _streams:
+        _streams[name] = on_device(name, lambda xp: xp.random.default_rng(_seed))
+    return _streams[name]
+
+
+# -- in-place writes -----------------------------------------------------------------------------------
+
+_written: dict[int, tuple[Any, int]] = {}
+last_write = [0]
+"""The time of the latest in-place write: a node recorded after it need not look any further."""
+
+
+def _owner(array: Array) -> Array:
+    while getattr(array, "base", None) is not None and type(array.base) in SPACES:
+        array = array.base
+    return array
+
+
+def note_write(array: Array) -> None:
+    """Remember that `array`'s memory was changed in place now."""
+    owner = _owner(array)
+    key = id(owner)
+    last_write[0] = next(clock)
+    _written[key] = (weakref.ref(owner, lambda _: _written.pop(key, None)), last_write[0])
+
+
+def written_after(array: Array, time: int) -> bool:
+    """Whether `array`'s memory was changed in place after `time`."""
+    if type(array) not in SPACES:
+        return False
+    entry = _written.get(id(_owner(array)))
+    return entry is not None and entry[1] > time
+
+
+def cupy_in_use() -> bool:
+    """Whether CuPy has been registered (it is imported and has a device)."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and cupy.ndarray in SPACES

@@ -1,0 +1,357 @@
+"""Operations and their derivative rules.
+
+A primitive is a function over a namespace `xp`. Arrays stand before the slash, metadata after it; the
+rules stand right below, one per input that has a gradient:
+
+    @primitive
+    def tanh(xp, x, /):
+        return xp.tanh(x)
+
+    tanh.vjp(x=lambda g, y: g * (1 - y * y))
+
+A rule asks by name for what it needs: the cotangent `g`, the output `y`, any input or parameter, `xp`, or
+only an input's `x_shape`, `x_dtype` or `x_device`. Nothing else is saved: addition keeps no array at all, tanh keeps
+its output and lets its input go. Rules may return any shape that broadcasts from the input's; the sweep
+sums it back. Run on arrays a rule gives the gradient, on Tensors (`xp` is then `ops`) a gradient that is
+itself recorded, on symbols its formula.
+
+How it runs fast: names are turned into positions once. For each set of inputs that ask for a gradient,
+`Plan` compiles two one-line functions, what to save and how to pull a cotangent back; and `primitive`
+writes, from one template, a recorder with exactly the signature of the operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinygrad_rnn.namespaces import SCALARS, SPACES, Array, DeviceError, asarray, clock, device_of, namespace
+from tinygrad_rnn.scope import here
+from tinygrad_rnn.symbols import Symbol, symbol, symbolic
+from tinygrad_rnn.tensor import Bundle, Origin, Output, Tensor, mode
+
+OUTPUT = -1
+"""In a plan's `kinds`: the saved value is the operation's output (0, 1, … are its inputs)."""
+
+
+class Op(Protocol):
+    """What `@primitive` returns: the operation itself, its rules attached with `.vjp`."""
+
+    primitive: Primitive
+    vjp: Callable[..., None]
+    within: Callable[[Any], Callable[..., Any]]
+    __name__: str
+
+    def __call__(self, *args: Any, **params: Any) -> Any: ...
+
+
+class Primitive:
+    """An operation: its forward function over `xp`, and one rule per differentiable input."""
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        """Read the signature: `xp` first, inputs before the slash (or starred), parameters after."""
+        self.forward = forward
+        self.name = forward.__name__.strip("_")
+        signature = list(inspect.signature(forward).parameters.values())
+        if not signature or signature[0].name != "xp":
+            raise TypeError(f"expected the first argument of primitive {self.name} to be xp, got {signature}")
+        self.inputs = [p for p in signature[1:] if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
+        self.params = [p for p in signature[1:] if p not in self.inputs]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.inputs)
+        self.rules: dict[str, Callable[..., Any]] = {}
+        self.plans = _Plans(self)
+        if not self.inputs or (self.variadic and len(self.inputs) > 1):
+            raise TypeError(f"expected inputs before a slash, or one starred, in primitive {self.name}; got {signature}")
+
+    def vjp(self, **rules: Callable[..., Any]) -> None:
+        """Attach the rule of each named input: `vjp(x=lambda g, y: …)`.
+
+        A rule takes the cotangent g of the output (a sequence, one for each, if there are several outputs) and
+        gives the input's (a sequence, one for each, if the input is starred). TypeError for a name unknown.
+        """
+        known = {p.name for p in self.inputs}
+        for name, rule in rules.items():
+            if name not in known:
+                raise TypeError(f"expected rules for the inputs {sorted(known)} of {self.name}, got one for {name!r}")
+            self._slots([rule])
+            self.rules[name] = rule
+        self.plans.clear()
+
+    def _slots(self, rules: Sequence[Callable[..., Any]]) -> dict[str, int | None]:
+        """What these rules ask for, beyond g and xp: name → where it comes from (see `Plan.kinds`)."""
+        inputs = {p.name: i for i, p in enumerate(self.inputs)}
+        sources: dict[str, int | None] = {"y": OUTPUT, **inputs}
+        sources |= {f"{name}_{what}": None for name in inputs for what in ("shape", "dtype", "device")}
+        sources |= {p.name: None for p in self.params}
+        slots = {}
+        for rule in rules:
+            for name in inspect.signature(rule).parameters:
+                if name in ("g", "xp"):
+                    continue
+                if name not in sources:
+                    raise TypeError(f"a rule of {self.name} may ask for {['g', 'xp', *sources]}, not for {name!r}")
+                slots[name] = sources[name]
+        return slots
+
+    def within(self, xp: Any) -> Callable[..., Any]:
+        """This operation as a rule should call it: on arrays where `xp` is their library, else as `xp` has it."""
+        if hasattr(xp, "ndarray"):
+            return functools.partial(self.forward, xp)
+        return getattr(xp, self.name)  # type: ignore[no-any-return]
+
+    def formula(self, **params: Any) -> str:
+        """The operation, printed from itself: "tanh(x)"."""
+        inputs = [symbol(p.name) for p in self.inputs]
+        kept = {k: v for k, v in params.items() if k in {p.name for p in self.params}}
+        try:
+            return str(self.forward(symbolic, *inputs, **kept))
+        except Exception:  # what asks for a shape or a value has no formula shorter than its name
+            return str(Symbol(self.name, tuple(inputs), kept))
+
+    def rule_formulas(self) -> dict[str, str]:
+        """Every rule, printed from itself: {"x": "g·(1 - y²)"}."""
+        shown = {}
+        for name, rule in self.rules.items():
+            values = {n: symbol(n) for n in inspect.signature(rule).parameters if n != "xp"}
+            if "xp" in inspect.signature(rule).parameters:
+                values["xp"] = symbolic
+            try:
+                shown[name] = str(rule(**values))
+            except Exception:  # a rule that looks at shapes: named, not printed
+                shown[name] = f"∂{self.name}/∂{name}(g)"
+        return shown
+
+
+class Plan:
+    """A primitive for one set of inputs that ask for a gradient: what to save, how to pull back."""
+
+    __slots__ = ("kinds", "names", "pull", "pull_source", "primitive", "save")
+    save: Callable[..., tuple[Any, ...]]
+    """(inputs, y, parameters) → the values that the rules need, then the parameters."""
+    pull: Callable[..., Sequence[Any]]
+    """(g, saved, xp) → one cotangent per input; None for those that do not ask."""
+
+    def __init__(self, primitive: Primitive, active: Sequence[bool]) -> None:
+        """Compile for the inputs marked in `active` (one mark in all for a starred input)."""
+        self.primitive = primitive
+        rules = [
+            primitive.rules.get(p.name) if on else None for p, on in zip(primitive.inputs, active, strict=True)
+        ]
+        slots = primitive._slots([r for r in rules if r is not None])
+        slots |= {p.name: None for p in primitive.params}
+        self.names = list(slots)
+        self.kinds = list(slots.values())
+
+        def saving(name: str) -> str:
+            source, _, what = name.rpartition("_")
+            if name in {p.name for p in (*primitive.inputs, *primitive.params)} or name == "y":
+                return name
+            return f"tuple(a.{what} for a in {source})" if primitive.variadic else f"{what}({source})"
+
+        def pulling(rule: Callable[..., Any] | None, index: int) -> str:
+            if rule is None:
+                return "None"
+            asked = ["g" if n == "g" else "xp" if n == "xp" else f"s[{self.names.index(n)}]"
+                     for n in inspect.signature(rule).parameters]  # fmt: skip
+            return f"rule{index}({', '.join(asked)})"
+
+        order = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
+        names: dict[str, Any] = {"shape": np.shape, "dtype": lambda a: getattr(a, "dtype", type(a)), "device": device_of}
+        self.save = eval(f"lambda {order}: ({''.join(saving(n) + ', ' for n in self.names)})", names)
+        calls = [pulling(rule, i) for i, rule in enumerate(rules)]
+        body = calls[0] if primitive.variadic else f"({''.join(c + ', ' for c in calls)})"
+        self.pull_source = f"lambda g, s, xp: {body}"
+        self.pull = eval(self.pull_source, {f"rule{i}": rule for i, rule in enumerate(rules)})
+
+    @property
+    def name(self) -> str:
+        """The primitive's name."""
+        return self.primitive.name
+
+
+class _Plans(dict[int, "Plan | None"]):
+    """Plans by bit mask of the inputs that ask for a gradient, compiled at first need; None: no rule applies."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        self.primitive = primitive
+
+    def __missing__(self, mask: int) -> Plan | None:
+        active = [bool(mask >> i & 1) for i in range(len(self.primitive.inputs))]
+        ruled = any(on and p.name in self.primitive.rules for p, on in zip(self.primitive.inputs, active, strict=True))
+        plan = self[mask] = Plan(self.primitive, active) if ruled else None
+        return plan
+
+
+# -- the recorder --------------------------------------------------------------------------------------
+
+_RECORDER = '''\
+def {name}({signature}):
+    {unwrap}
+    xp = SPACES.get(type({first}_))
+    if {unlike}:
+        xp, ({arrays}) = agree(primitive, ({arrays}))
+    try:
+        y = forward(xp, {call})
+    except Exception as error:
+        raise explain(primitive, error, ({arrays})) from error
+    {wrap_scalar}
+    make = mode.node
+    mask = {mask}
+    if make is None or mask == 0:
+        return {plain}
+    plan = plans[mask]
+    if plan is None:
+        return {plain}
+    parents = ({nodes})
+    if mask != {full}:
+        parents = origins(parents, ({originals}))
+    {recorded}
+'''
+
+_UNWRAP = """\
+if isinstance({x}, Tensor):
+        {x}_ = {x}.data; {x}n = {x}.node
+    elif isinstance({x}, Symbol):
+        return Symbol({op!r}, ({originals}), {params})
+    else:
+        {x}_ = lift({x}); {x}n = None"""
+
+
+def primitive(forward: Callable[..., Any]) -> Op:
+    """Make an operation of a function over `xp`; attach its derivative rules with `.vjp`.
+
+    >>> import tinygrad_rnn as tg
+    >>> @tg.primitive
+    ... def cube(xp, x, /):
+    ...     return x * x * x
+    >>> cube.vjp(x=lambda g, x: 3 * g * x * x)
+    >>> x = tg.tensor([2.0], requires_grad=True)
+    >>> tg.grad(cube(x).sum(), x)
+    tensor([12.])
+    """
+    prim = Primitive(forward)
+    record: Any = _variadic_recorder(prim) if prim.variadic else _recorder(prim)
+    record.__doc__, record.__module__ = forward.__doc__, forward.__module__
+    record.primitive, record.vjp, record.within = prim, prim.vjp, prim.within
+    return record  # type: ignore[no-any-return]
+
+
+def _recorder(prim: Primitive) -> Callable[..., Any]:
+    """Write the recorder of `prim` from the template, for its number of inputs."""
+    xs = [p.name for p in prim.inputs]
+    params = [p.name for p in prim.params]
+    every = inspect.signature(prim.forward).parameters
+    defaults = {f"default_{n}": p.default for n, p in every.items() if p.default is not inspect.Parameter.empty}
+    spelled = [f"{n}=default_{n}" if f"default_{n}" in defaults else n for n in xs + params]
+    keyword_only = next((i for i, p in enumerate(prim.params) if p.kind is p.KEYWORD_ONLY), None)
+    if keyword_only is not None:
+        spelled.insert(len(xs) + keyword_only, "*")
+    originals = "".join(f"{x}, " for x in xs)
+    kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
+    arrays = "".join(f"{x}_, " for x in xs)
+    saves = ", ".join([f"{x}_" for x in xs] + ["y"] + params)
+    source = _RECORDER.format(
+        name=prim.name,
+        signature=", ".join(spelled),
+        unwrap="\n    ".join(_UNWRAP.format(x=x, op=prim.name, originals=originals, params=kinds) for x in xs),
+        first=xs[0],
+        unlike=" or ".join(["xp is None"] + [f"type({x}_) is not type({xs[0]}_)" for x in xs[1:]]),
+        arrays=arrays,
+        call=", ".join([f"{x}_" for x in xs] + [f"{p}={p}" for p in params]),
+        wrap_scalar="if type(y) not in SPACES and type(y) is not tuple:\n        y = xp.asarray(y)",
+        mask=" + ".join(f"{1 << i} * ({x}n is not None)" if i else f"({x}n is not None)" for i, x in enumerate(xs)),
+        plain="Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])",
+        nodes="".join(f"{x}n, " for x in xs),
+        full=(1 << len(xs)) - 1,
+        originals=originals,
+        recorded=f"if type(y) is not tuple:\n        return Tensor(y, make(plan, parents, plan.save({saves}), y))\n"
+        f"    return several(plan, parents, plan.save({saves}), y)",
+    )  # fmt: skip
+    names = {**_TOOLS, **defaults, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
+    filename = f"<recorder of {prim.name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    exec(compile(source, filename, "exec"), names)
+    return names[prim.name]  # type: ignore[no-any-return]
+
+
+def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
+    """The recorder of a primitive with one starred input (concatenate, einsum): the same, in a loop."""
+    defaults = {p.name: p.default for p in prim.params if p.default is not p.empty}
+
+    def record(*inputs: Any, **given: Any) -> Any:
+        params = {**defaults, **given}
+        if any(isinstance(x, Symbol) for x in inputs):
+            return Symbol(prim.name, inputs, params)
+        raw = tuple(x.data if isinstance(x, Tensor) else lift(x) for x in inputs)
+        xp, arrays = agree(prim, raw)
+        try:
+            y = prim.forward(xp, *arrays, **params)
+        except Exception as error:
+            raise explain(prim, error, arrays) from error
+        nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
+        plan = prim.plans[1] if any(n is not None for n in nodes) else None
+        y = y if type(y) in SPACES else xp.asarray(y)
+        if plan is None or mode.node is None:
+            return Tensor(y)
+        saved = plan.save(arrays, y, *(params[p.name] for p in prim.params))
+        return Tensor(y, mode.node(plan, origins(nodes, inputs), saved, y))
+
+    record.__name__ = prim.name
+    return record
+
+
+def lift(value: Any) -> Any:
+    """An operand as its operation takes it: arrays and Python scalars as they are, the rest as an array."""
+    if type(value) in SPACES or type(value) in SCALARS or value is None:
+        return value
+    return asarray(value)
+
+
+def agree(prim: Primitive, operands: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The one library of all operands; Python scalars stay weak, unless there is nothing else."""
+    found = [a for a in operands if type(a) not in SCALARS and a is not None]
+    if not found:
+        operands = tuple(a if a is None else asarray(a) for a in operands)
+        found = [a for a in operands if a is not None]
+    if not found:
+        raise TypeError(f"{prim.name}: expected at least one array, got none")
+    xp = namespace(found[0])
+    if any(namespace(a) is not xp for a in found):
+        raise DeviceError(f"{prim.name}: expected all inputs on one device, got {' and '.join(dict.fromkeys(map(device_of, found)))}")
+    return xp, operands
+
+
+def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Exception:
+    """The library's error, with the operation and what came; of the same kind, so that `except` still works."""
+    came = ", ".join(f"{a.dtype}{list(a.shape)}" if hasattr(a, "dtype") else repr(a) for a in arrays)
+    kind = next((k for k in (IndexError, ValueError, TypeError, MemoryError) if isinstance(error, k)), None)
+    text = str(error)
+    return error if kind is None else kind(text if text.startswith(prim.name + ":") else f"{prim.name}: {text} (got {came})")
+
+
+def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The parents, with what is known of those inputs that ask for no gradient."""
+    for node, x in zip(nodes, inputs, strict=True):
+        if node is None and isinstance(x, Tensor) and x.origin is None:
+            x.origin = Origin("", here.scope, key=next(clock))
+    return tuple(
+        x.origin if node is None and isinstance(x, Tensor) else node
+        for node, x in zip(nodes, inputs, strict=True)
+    )
+
+
+def several(plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: tuple[Array, ...]) -> tuple[Tensor, ...]:
+    """Record an operation with several outputs: one Bundle, one Output each."""
+    bundle = getattr(mode.node, "bundle", Bundle)(plan, parents, saved, ys)
+    return tuple(Tensor(y, Output(bundle, i, y)) for i, y in enumerate(ys))
+
+
+_TOOLS: dict[str, Any] = {
+    "Tensor": Tensor, "Symbol": Symbol, "SPACES": SPACES, "mode": mode, "lift": lift, "agree": agree,
+    "explain": explain, "origins": origins, "several": several,
+}  # fmt: skip

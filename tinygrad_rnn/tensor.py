@@ -1,0 +1,397 @@
+"""Tensors and the Nodes behind them.
+
+A Tensor is an array and, if a gradient may be asked of it, a Node. The Node remembers how the array was
+made: the plan (operation and rules), the parents' Nodes and the few arrays that the rules will need. A
+Tensor points to its Node and a Node to its parents, never back: so the tape holds no reference cycle, and
+what nobody can ask a gradient of any more is freed at once.
+
+A leaf (a parameter, an input that asks for its gradient) has a Node without parents, and its gradient is
+kept there. An operation with several outputs has a `Bundle` node and one `Output` for each of them.
+
+The methods and operators of a Tensor are the functions of `ops`; they are attached there, next to their
+definition, and declared here in `TYPE_CHECKING` so that editors know them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_rnn import namespaces
+from tinygrad_rnn.namespaces import Array
+from tinygrad_rnn.scope import Scope, here
+
+if TYPE_CHECKING:
+    from tinygrad_rnn.primitive import Plan
+
+
+class Origin(NamedTuple):
+    """What is known of a value that has no Node: an input's name, or the place where it was detached."""
+
+    name: str
+    scope: Scope
+    cut: bool = False
+    key: int = 0
+    """Tells two unnamed origins apart."""
+
+
+class Node:
+    """One recorded operation: how a value was made, and what its gradient needs."""
+
+    __slots__ = (
+        "__weakref__", "dtype", "grad", "hooks", "label", "order", "parents",
+        "plan", "retains", "saved", "scope", "shape",
+    )  # fmt: skip
+
+    plan: Plan | None
+    """Operation and rules; None in a leaf."""
+    parents: tuple[Node | Origin | None, ...]
+    """One per input; an Origin or None where the input asks for no gradient."""
+    saved: tuple[Any, ...] | None
+    """The arrays and parameters that the rules need; None once the tape has been freed."""
+    grad: Tensor | None
+    hooks: dict[int, Callable[[Tensor], Tensor | None]] | None
+
+    def __init__(self, plan: Plan | None, parents: tuple[Any, ...], saved: tuple[Any, ...], out: Array) -> None:
+        """Record the operation that made `out`."""
+        self.plan = plan
+        self.parents = parents
+        self.saved = saved
+        self.shape = out.shape
+        self.dtype = out.dtype
+        self.scope = here.scope
+        self.order = next(namespaces.clock)
+        self.label = self.grad = self.hooks = None
+        self.retains = False
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for a parameter or input: nothing was recorded before it."""
+        return self.plan is None
+
+
+class _Shaped(NamedTuple):
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+
+
+class Bundle(Node):
+    """The node of an operation with several outputs; its cotangent is a list, one entry for each."""
+
+    __slots__ = ("outputs",)
+
+    def __init__(self, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], outs: tuple[Array, ...]):
+        """Record the operation that made `outs`."""
+        super().__init__(plan, parents, saved, _Shaped())
+        self.outputs = tuple((out.shape, out.dtype) for out in outs)
+
+
+class Output(Node):
+    """One output of a Bundle, which is its only parent."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, of: Bundle, index: int, out: Array) -> None:
+        """Output number `index` of `of`."""
+        super().__init__(of.plan, (of,), (), out)
+        self.index = index
+
+
+class _Mode(threading.local):
+    node: Any = Node
+
+
+mode = _Mode()
+"""What makes nodes in this thread: `mode.node` is Node, None under `no_grad`, or a watchful stand-in."""
+
+
+class Tensor:
+    """An array that knows how it was made.
+
+    `Tensor(data)` wraps a backend array as it is; `tg.tensor` takes any data and copies it.
+
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> w.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ("__weakref__", "data", "node", "origin")
+
+    def __init__(self, data: Array, node: Node | None = None, origin: Origin | None = None) -> None:
+        self.data = data
+        self.node = node
+        self.origin = origin
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self.data.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.data.size  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the entries, a NumPy dtype on every device."""
+        return self.data.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: "cpu", "cuda:0", …"""
+        return namespaces.device_of(self.data)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient can be asked of it."""
+        return self.node is not None
+
+    @property
+    def is_leaf(self) -> bool:
+        """True unless it was made by a recorded operation."""
+        return self.node is None or self.node.is_leaf
+
+    @property
+    def grad(self) -> Tensor | None:
+        """∂L/∂self, added up over the backward passes so far; None before the first."""
+        return None if self.node is None else self.node.grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is None:
+            if self.node is not None:
+                self.node.grad = None
+            return
+        if self.node is None:
+            raise ValueError("expected a tensor that requires grad, got one that does not; no .grad to set")
+        if not isinstance(value, Tensor) or value.shape != self.shape or value.dtype != self.dtype:
+            found = f"{value.dtype} {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"expected a gradient tensor of {self.dtype} {self.shape}, got {found}")
+        self.node.grad = value
+
+    @property
+    def name(self) -> str | None:
+        """What pictures call it: a parameter's name, a gate, an input."""
+        if self.node is not None:
+            return self.node.label
+        return self.origin.name if self.origin is not None else None
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if self.node is not None:
+            self.node.label = value
+        else:
+            self.origin = Origin(value, here.scope)
+
+    # -- asking for gradients --------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask (or stop asking) for this leaf's gradient, in place; returns self."""
+        if not requires_grad:
+            if not self.is_leaf:
+                raise ValueError("expected a leaf, got the result of an operation: use detach()")
+            self.node = None
+        elif self.node is None:
+            if self.dtype.kind != "f":
+                raise TypeError(f"expected a floating dtype to take gradients of, got {self.dtype}")
+            name = self.name
+            self.node = Node(None, (), (), self.data)
+            self.node.label = name
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this intermediate value in `.grad` at the next backward."""
+        if self.node is None:
+            raise ValueError("expected a tensor that requires grad, got one that does not: nothing to retain")
+        self.node.retains = True
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
+        """Call `hook(grad)` when this value's gradient is ready; what it returns, if not None, replaces it."""
+        if self.node is None:
+            raise ValueError("expected a tensor that requires grad, got one that does not: no gradient to hook")
+        if self.node.hooks is None:
+            self.node.hooks = {}
+        key = next(namespaces.clock)
+        self.node.hooks[key] = hook
+        return RemovableHook(self.node.hooks, key)
+
+    def detach(self) -> Tensor:
+        """The same array, cut off from the tape: BPTT stops here (and pictures show the cut)."""
+        if self.node is None:
+            return Tensor(self.data, None, self.origin)
+        cut = Origin(self.node.label or "", self.node.scope, cut=True, key=self.node.order)
+        return Tensor(self.data, None, cut)
+
+    # -- out of the library ----------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array: shared on the CPU, copied from other devices."""
+        return namespaces.to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        host = self.numpy()
+        if copy is None:
+            return host if dtype is None else host.astype(dtype, copy=False)
+        return np.array(host, dtype=dtype, copy=copy)
+
+    __array_ufunc__ = None
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()  # type: ignore[no-any-return]
+
+    def item(self) -> Any:
+        """The one entry as a Python number; ValueError where there is not exactly one."""
+        if self.size != 1:
+            raise ValueError(f"expected exactly one entry, got shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The entries as nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.size != 1:
+            raise TypeError(f"expected one integer to index with, got {self.dtype} {self.shape}")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"expected exactly one entry for a truth value, got shape {self.shape}; use any() or all()")
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("expected a tensor with at least one axis, got a 0-d one: it has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        notes = "" if self.dtype in (namespaces.get_default_dtype(), np.dtype(bool), np.dtype(np.int64)) else f", dtype={self.dtype}"
+        notes += "" if self.device == "cpu" else f", device='{self.device}'"
+        if self.node is not None:
+            notes += ", requires_grad=True" if self.node.plan is None else f", made_by={self.node.plan.name}"
+        return f"tensor({body}{notes})"
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Write in place; only where no gradient is being recorded."""
+        if self.node is not None and mode.node is not None:
+            raise RuntimeError(
+                "expected a tensor outside the tape, got one that requires grad: an in-place write would change "
+                "what its gradient needs; build the value with where(), stack() or concatenate()"
+            )
+        self.data[raw(key)] = raw(value)
+        namespaces.note_write(self.data)
+
+    def copy_(self, source: Any) -> Tensor:
+        """Overwrite the entries in place with `source` (same shape); returns self."""
+        values = raw(source)
+        if not isinstance(values, namespaces.SCALARS) and tuple(np.shape(values)) != self.shape:
+            raise ValueError(f"expected shape {self.shape}, got {tuple(np.shape(values))}")
+        self.data[...] = values
+        namespaces.note_write(self.data)
+        return self
+
+    def __reduce__(self) -> Any:
+        if not self.is_leaf:
+            raise TypeError("expected a leaf tensor to pickle or copy, got the result of an operation: use detach()")
+        return _rebuild, (type(self), self.data, self.requires_grad, self.name)
+
+    def __copy__(self) -> Tensor:
+        return type(self)(self.data, self.node, self.origin)
+
+    if TYPE_CHECKING:
+        T: Tensor
+        mT: Tensor
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+
+
+class RemovableHook:
+    """Returned by `register_hook`; `remove()` takes the hook away again."""
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Any], key: int) -> None:
+        self._hooks, self._key = hooks, key
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def raw(value: Any) -> Any:
+    """The arrays inside: of a Tensor, or of the Tensors in an indexing tuple."""
+    if isinstance(value, Tensor):
+        return value.data
+    if isinstance(value, tuple):
+        return tuple(raw(v) for v in value)
+    return value
+
+
+def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | None) -> Tensor:
+    made = kind(data)
+    made.requires_grad_(requires_grad)
+    if name is not None:
+        made.name = name
+    return made
+
+
+def label(**values: Tensor) -> Any:
+    """Name values for pictures, gates above all; returns them, one or a tuple.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([0.5], requires_grad=True)
+    >>> f = tg.label(f=tg.ops.sigmoid(x))
+    >>> f.name
+    'f'
+    """
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            value.name = name
+    found = tuple(values.values())
+    return found[0] if len(found) == 1 else found
