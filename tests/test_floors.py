@@ -23,6 +23,7 @@ FLOORS = {
     "tensor": 1,
     "symbols": 1,
     "primitive": 2,
+    "create": 2,
     "autodiff": 3,
     "ops": 3,
     "kernels": 4,

@@ -82,6 +82,7 @@ def sweep(
     record: bool = False,
     keep: bool = False,
     targets: Sequence[Node] | None = None,
+    stop: Iterable[Node] = (),
     watch: Watch | None = None,
 ) -> dict[Node, Any]:
     """Pull the cotangents of `roots` back to `targets`, or to every leaf; returns them by node.
@@ -91,12 +92,13 @@ def sweep(
         xp: what the rules compute with: the arrays' library, or `ops`.
         record: put the gradient itself on the tape.
         keep: leave the tape as it is, for another sweep.
-        targets: nodes whose cotangents are wanted; the sweep does not look behind them.
+        targets: nodes whose cotangents are wanted; what leads to none of them is left out.
+        stop: nodes that are not looked behind, as if they were leaves.
         watch: told of every node and every contribution, in the order of BPTT.
     """
-    halt = set(targets or ())
+    aims, halt = set(targets or ()), set(stop)
     order = ancestors(roots, halt)
-    wanted = _leading_to(order, halt) if targets is not None else None
+    wanted = _leading_to(order, aims) if targets is not None else None
     cotangents: dict[Node, Any] = dict(roots)
     owned: set[Node] = set()
     found: dict[Node, Any] = {}
@@ -109,8 +111,11 @@ def sweep(
             g = _run_hooks(node, g, record)
         if node.retains and node.plan is not None:
             accumulate(node, g, record)
-        if node in halt or node.plan is None:
+        if node.plan is None or node in aims:
             found[node] = g if record or node in owned else _own(g, xp)
+        if node.plan is None or node in halt or (wanted is not None and wanted.isdisjoint(node.parents)):
+            if watch is not None:
+                watch(node, g, ())
             continue
         if not record:
             xp = SPACES.get(type(g), xp)
@@ -364,7 +369,7 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     targets = [x.node for x in ins]
     if not allow_unused:
-        reached = set(ancestors(roots, targets))  # type: ignore[arg-type]
+        reached = set(ancestors(roots))  # type: ignore[arg-type]
         for i, node in enumerate(targets):
             if node not in reached:
                 raise ValueError(f"input {i} is not used by the outputs: pass allow_unused=True to get None for it")

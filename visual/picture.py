@@ -1,0 +1,259 @@
+"""A picture as plain data: boxes, arrows, groups, strips and texts, with positions.
+
+A layout ends here and a writer begins here. Whatever is drawn is an element with coordinates in points, x to
+the right and y up, so that every writer (DOT, SVG, the page) shows the same thing in the same place, and a
+test can ask the data instead of the pixels.
+
+An element whose classes contain "node" or "edge" stands for a vertex or an edge of the graph, and bears its
+id; every other element is a mark: a band, a legend, a label.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import unicodedata
+import webbrowser
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Point = tuple[float, float]
+Dash = Literal["solid", "dashed", "dotted"]
+
+FORMATS = ("svg", "png", "pdf", "dot")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle or circle with a label, centred on (x, y)."""
+
+    id: str
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str = ""
+    shape: Literal["round", "box", "circle"] = "round"
+    fill: str = "none"
+    line: str = "none"
+    ink: str = "#000000"
+    size: float = 12.0
+    weight: float = 1.2
+    dash: Dash = "solid"
+    classes: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A curve of cubic Béziers (1 + 3k points), with a head at its end unless `head` is "none"."""
+
+    id: str
+    source: str
+    target: str
+    points: tuple[Point, ...]
+    colour: str = "#000000"
+    width: float = 1.0
+    dash: Dash = "solid"
+    head: Literal["full", "open", "none"] = "full"
+    classes: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A frame behind what belongs together, centred on (x, y)."""
+
+    id: str
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str = "none"
+    line: str = "none"
+    dash: Dash = "solid"
+    classes: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One line of text at (x, y), y being its baseline."""
+
+    x: float
+    y: float
+    text: str
+    colour: str = "#000000"
+    size: float = 12.0
+    anchor: Literal["start", "middle", "end"] = "middle"
+    bold: bool = False
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A grid of coloured cells with its lower left corner at (x, y); rows from bottom to top."""
+
+    id: str
+    x: float
+    y: float
+    width: float
+    height: float
+    colours: tuple[tuple[str, ...], ...]
+    classes: tuple[str, ...] = ()
+    title: str = ""
+
+    def cells(self) -> Iterator[tuple[float, float, float, float, str]]:
+        """Left, bottom, width, height and colour of each run of equal neighbours in a row."""
+        height = self.height / max(len(self.colours), 1)
+        for row, colours in enumerate(self.colours):
+            width = self.width / max(len(colours), 1)
+            start = 0
+            for k in range(1, len(colours) + 1):
+                if k == len(colours) or colours[k] != colours[start]:
+                    if colours[start] != "none":
+                        yield (
+                            self.x + start * width, self.y + row * height, (k - start) * width, height,
+                            colours[start],
+                        )  # fmt: skip
+                    start = k
+
+
+Element = Box | Arrow | Group | Text | Strip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What `visual` returns: shows itself in a notebook, and is written as svg, png, pdf or dot.
+
+    >>> picture = Picture(100, 50, (Box("a", 50, 25, 40, 20, "a", classes=("node",)),), title="one box")
+    >>> picture.pipe("svg")[:4]
+    b'<svg'
+    """
+
+    width: float
+    height: float
+    elements: tuple[Element, ...]
+    title: str = ""
+    desc: str = ""
+    theme: str = "light"
+    page: str = "#ffffff"
+    font: str = "Helvetica, Arial, sans-serif"
+    prefix: str = "p"
+    """Comes before every id in SVG, so that two pictures may share a page."""
+    rows: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    """The text table beside the picture; the first row holds the headings."""
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The boxes that stand for vertices of the graph."""
+        return [e for e in self.elements if isinstance(e, Box) and "node" in e.classes]
+
+    @property
+    def arrows(self) -> list[Arrow]:
+        """The arrows that stand for edges of the graph, forward and backward."""
+        return [e for e in self.elements if isinstance(e, Arrow) and "edge" in e.classes]
+
+    @property
+    def source(self) -> str:
+        """The picture in the DOT language, every position pinned: for `neato -n2`."""
+        from visual import dot
+
+        return dot.write(self)
+
+    @property
+    def table(self) -> str:
+        """The same facts as a text table, for readers who cannot see the picture."""
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in self.rows
+        )
+
+    def pipe(self, format: str = "svg") -> bytes:
+        """The picture's file as bytes; ValueError for an unknown format, RuntimeError without Graphviz."""
+        from visual import dot, svg
+
+        if format == "svg":
+            return svg.write(self).encode()
+        if format == "dot":
+            return self.source.encode()
+        if format in FORMATS:
+            return dot.render(self, format)
+        raise ValueError(f"expected a format among {', '.join(FORMATS)}, got {format!r}")
+
+    def render(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to `path`, whole or not at all, in the format that its suffix names."""
+        path = Path(path)
+        content = self.pipe(path.suffix.removeprefix(".").lower())
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        return path
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture's DOT source to `path`, as the graphviz package's `save` does."""
+        path = Path(path)
+        if path.suffix not in (".dot", ".gv"):
+            raise ValueError(f"expected a path that ends in .dot or .gv, got {str(path)!r}")
+        path.write_text(self.source, encoding="utf-8")
+        return path
+
+    def view(self) -> Path:
+        """Write the picture to a temporary SVG file and open it in the browser."""
+        path = self.render(Path(tempfile.mkdtemp(prefix="picture-")) / "picture.svg")
+        webbrowser.open(path.as_uri())
+        return path
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        return {"image/svg+xml": self.pipe("svg").decode(), "text/plain": self.title or "picture"}
+
+
+def plain(text: str) -> str:
+    """The text without control characters and lone surrogates, which no writer may let through.
+
+    >>> plain("a\\x00b\\x1b[1m")
+    'ab[1m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c for c in text if c == "\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in "\ufffe\uffff")
+    )
+
+
+def fit(text: str, width: float, size: float) -> str:
+    """The text, shortened with "…" so that it stays within `width` points at font size `size`.
+
+    >>> fit("cross_entropy", 50, 12)
+    'cross…'
+    """
+    text = " ".join(plain(text).split())
+    room = max(int(width / text_width("x", size)), 1)
+    return text if text_width(text, size) <= width else text[: max(room - 1, 1)] + "…"
+
+
+def text_width(text: str, size: float) -> float:
+    """A cautious guess of a line's width: fonts differ by machine, and a label must never spill."""
+    return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) * size
+
+
+def bezier(points: Sequence[Point]) -> tuple[Point, ...]:
+    """A straight line between two points, as one cubic Bézier."""
+    (x0, y0), (x1, y1) = points
+    dx, dy = (x1 - x0) / 3, (y1 - y0) / 3
+    return (x0, y0), (x0 + dx, y0 + dy), (x1 - dx, y1 - dy), (x1, y1)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

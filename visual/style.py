@@ -1,0 +1,178 @@
+"""One table of colours, fonts and sizes, so that every picture looks alike and a reader can restyle them all.
+
+Kinds take the Okabe–Ito palette, magnitudes take cividis: both stay apart for readers with any colour vision.
+On a light page the ramp runs from pale (small) to dark (large), on a dark page from dark to pale, so that a
+vanished gradient fades into the page and a large one stands out. Direction is never told by colour alone.
+
+Read `LIGHT` first: it is the table. `DARK` changes only what a dark page needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Theme = Literal["light", "dark"]
+
+LIGHT: dict[str, str] = {
+    "page": "#ffffff",
+    "ink": "#1f2933",
+    "quiet": "#6b7785",
+    "faint": "#c9d1d9",
+    "band": "#f6f8fa",
+    "font": "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif",
+    "cell.fill": "#e6f1f8", "cell.line": "#0072b2",
+    "state.fill": "#e6f1f8", "state.line": "#0072b2",
+    "gate.fill": "#fdf3df", "gate.line": "#e69f00",
+    "parameter.fill": "#e2f3ed", "parameter.line": "#009e73",
+    "input.fill": "#ffffff", "input.line": "#56b4e9",
+    "constant.fill": "#ffffff", "constant.line": "#9aa5b1",
+    "op.fill": "#ffffff", "op.line": "#6b7785",
+    "output.fill": "#f8eaf2", "output.line": "#cc79a7",
+    "cut.fill": "#ffffff", "cut.line": "#d55e00",
+    "fold.fill": "#f1f3f5", "fold.line": "#9aa5b1",
+    "forward": "#7d8894",
+    "weight": "#009e73",
+    "cut": "#d55e00",
+    "alarm": "#d55e00",
+    "zero": "#9aa5b1",
+}  # fmt: skip
+
+DARK: dict[str, str] = LIGHT | {
+    "page": "#12171d",
+    "ink": "#e8edf2",
+    "quiet": "#9fabb7",
+    "faint": "#3a4552",
+    "band": "#192028",
+    "cell.fill": "#14303f", "cell.line": "#56b4e9",
+    "state.fill": "#14303f", "state.line": "#56b4e9",
+    "gate.fill": "#38290f", "gate.line": "#e69f00",
+    "parameter.fill": "#0f3329", "parameter.line": "#2fbf97",
+    "input.fill": "#12171d", "input.line": "#56b4e9",
+    "constant.fill": "#12171d", "constant.line": "#6b7785",
+    "op.fill": "#12171d", "op.line": "#9fabb7",
+    "output.fill": "#3a2130", "output.line": "#cc79a7",
+    "cut.fill": "#12171d", "cut.line": "#ff8a3d",
+    "fold.fill": "#1e2731", "fold.line": "#6b7785",
+    "forward": "#77838f",
+    "weight": "#2fbf97",
+    "cut": "#ff8a3d",
+    "alarm": "#ff8a3d",
+    "zero": "#6b7785",
+}  # fmt: skip
+
+CIVIDIS = tuple(
+    bytes.fromhex(
+        "00224e00285b002e6a0533711a386f273e6e32436d3b496c434e6c4b546c535a6d5a5f6e61656f686a716f70737676767d7c78"
+        "8482798c8878938e789b9476a39a74aba072b4a76fbcae6cc4b468cdbb63d5c25edec958e7d150f0d846f9e03afee838"
+    )[3 * k : 3 * k + 3]
+    for k in range(33)
+)
+"""The cividis ramp (Nuñez, Anderton and Renslow 2018) at 33 even stops, straight lines between them."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """The table of one theme, with the user's changes.
+
+    >>> style("dark", {"cell.line": "#ffffff"})["cell.line"]
+    '#ffffff'
+    """
+
+    theme: Theme
+    table: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.table[name]
+
+    def kind(self, kind: str) -> tuple[str, str]:
+        """Fill and line of a kind of node; an unknown kind looks like an operation."""
+        kind = kind if f"{kind}.fill" in self.table else "op"
+        return self.table[f"{kind}.fill"], self.table[f"{kind}.line"]
+
+    def shade(self, share: float) -> str:
+        """The colour at `share` of the ramp, 0 for the smallest magnitude and 1 for the largest.
+
+        >>> style().shade(1.0), style("dark").shade(1.0)
+        ('#00224e', '#fee838')
+        """
+        share = min(max(share, 0.0), 1.0)
+        place = (share if self.theme == "dark" else 1.0 - share) * (len(CIVIDIS) - 1)
+        k = min(int(place), len(CIVIDIS) - 2)
+        rest = place - k
+        below, above = CIVIDIS[k], CIVIDIS[k + 1]
+        return "#" + "".join(f"{round(a + (b - a) * rest):02x}" for a, b in zip(below, above, strict=True))
+
+
+def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:
+    """The style of a theme with `changes` to its table; ValueError for an unknown theme or name.
+
+    >>> style("light", {"cell.lime": "#000000"})
+    Traceback (most recent call last):
+    ValueError: unknown style name 'cell.lime'; did you mean 'cell.line'?
+    """
+    if theme not in ("light", "dark"):
+        raise ValueError(f"expected theme 'light' or 'dark', got {theme!r}")
+    table = LIGHT if theme == "light" else DARK
+    for name in changes or {}:
+        if name not in table:
+            near = difflib.get_close_matches(name, table, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(table)}"
+            raise ValueError(f"unknown style name {name!r}; {hint}")
+    return Style("light" if theme == "light" else "dark", {**table, **(changes or {})})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A log scale of magnitudes: which share of the ramp a norm takes.
+
+    >>> Scale(1e-4, 1e0).share(1e-2)
+    0.5
+    """
+
+    low: float
+    high: float
+
+    def share(self, norm: float) -> float:
+        """0 at `low`, 1 at `high`, by the logarithm between them."""
+        if self.high <= self.low:
+            return 1.0
+        return (math.log(norm) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+
+
+def scale_of(low: float, high: float) -> Scale | None:
+    """The scale between the smallest and largest positive finite norm; None where there was none.
+
+    >>> scale_of(math.inf, 0.0) is None
+    True
+    """
+    return Scale(low, high) if 0.0 < low <= high < math.inf else None
+
+
+def look(norm: float | None) -> Literal["missing", "zero", "broken", "number"]:
+    """Which of the four looks a norm has: not computed, exactly zero, NaN or infinite, or a number.
+
+    >>> [look(n) for n in (None, 0.0, math.nan, 0.5)]
+    ['missing', 'zero', 'broken', 'number']
+    """
+    if norm is None:
+        return "missing"
+    if not math.isfinite(norm):
+        return "broken"
+    return "number" if norm else "zero"
+
+
+def number(value: float | None) -> str:
+    """A magnitude as a reader wants it: three digits, "not computed" where there is none.
+
+    >>> number(0.0123456), number(0.0), number(None), number(math.nan)
+    ('0.0123', '0', 'not computed', 'NaN')
+    """
+    if value is None:
+        return "not computed"
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.3g}".replace("inf", "∞")
