@@ -33,6 +33,7 @@ from tinygrad_rnn.create import (
     zeros,
     zeros_like,
 )
+from tinygrad_rnn.flow import Flow, flow
 from tinygrad_rnn.namespaces import (
     DeviceError,
     cuda_available,
@@ -47,6 +48,6 @@ from tinygrad_rnn.namespaces import (
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor, label
-from tinygrad_rnn.trace import Graph
+from tinygrad_rnn.trace import Graph, trace
 
 __version__ = "0.1.0"

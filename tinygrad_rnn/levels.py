@@ -59,43 +59,25 @@ JOINS = ("stack", "concatenate")
 
 def _split_cells_into_gates(graph: Graph, groups: dict[str, str]) -> None:
     """Refine cells: every unnamed operation goes to the one named value it serves, if it is one."""
-    inside = {v.id for v in graph.nodes if v.layer is not None and v.direction is not None and v.id in groups}
-    cell = {i: groups[i] for i in inside}
-    users: dict[str, list[Edge]] = defaultdict(list)
-    makers: dict[str, list[Edge]] = defaultdict(list)
+    cell = {v.id: groups[v.id] for v in graph.nodes if v.direction is not None and v.id in groups}
+    users: dict[str, list[str]] = defaultdict(list)
     for edge in graph.edges:
-        users[edge.source].append(edge)
-        makers[edge.target].append(edge)
-    shared: dict[str, list[str]] = defaultdict(list)
+        users[edge.source].append(edge.target)
+    shared: list[str] = []
     for v in reversed(graph.nodes):
-        if v.id not in inside:
+        if v.id not in cell:
             continue
-        if v.label:
+        serves = {groups[u] if cell.get(u) == cell[v.id] else None for u in users[v.id]}
+        alone = serves.pop() if len(serves) == 1 else None
+        if v.label or alone is None:
             groups[v.id] = v.id
-            continue
-        serves = {groups[e.target] if cell.get(e.target) == cell[v.id] else "" for e in users[v.id]}
-        if len(serves) == 1 and "" not in serves:
-            groups[v.id] = serves.pop()
+            if not v.label:
+                shared.append(v.id)
         else:
-            groups[v.id] = f"{cell[v.id]}.a"
-            shared[cell[v.id]].append(v.id)
-    for place, members in shared.items():
-        _number(place, members[::-1], makers, groups)
-
-
-def _number(place: str, members: list[str], makers: dict[str, list[Edge]], groups: dict[str, str]) -> None:
-    """Several shared values in one cell that do not feed each other are a, a2, a3, …"""
+            groups[v.id] = alone
     names: dict[str, str] = {}
-    for member in members:
-        before = {names[e.source] for e in makers[member] if e.source in names}
-        names[member] = before.pop() if before else f"{place}.a{len(set(names.values())) + 1}".removesuffix("1")
-    renamed = {m: n for m, n in names.items()}
-    for member, name in renamed.items():
-        old = groups[member]
-        groups[member] = name
-        stack = [member]
-        while stack:
-            for edge in makers[stack.pop()]:
-                if groups.get(edge.source) == old and edge.source not in renamed:
-                    groups[edge.source] = name
-                    stack.append(edge.source)
+    for v_id in reversed(shared):
+        taken = sum(name.startswith(f"{cell[v_id]}.a") for name in names.values())
+        names[v_id] = f"{cell[v_id]}.a{taken + 1 if taken else ''}"
+    for v_id, own in groups.items():
+        groups[v_id] = names.get(own, own)

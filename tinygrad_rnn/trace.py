@@ -13,8 +13,17 @@ An edge always points the way the data runs; its gradient runs against it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+import numpy as np
+
+from tinygrad_rnn.autodiff import ancestors
+from tinygrad_rnn.levels import SHORT, group
+from tinygrad_rnn.namespaces import SPACES, Array, to_numpy
+from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor
 
 Level = Literal["op", "gate", "cell", "layer"]
 
@@ -82,6 +91,31 @@ class Graph:
     notes: tuple[str, ...] = field(default=())
     """What a reader must be told: "replayed from its definition", "gradients not computed", …"""
 
+    def quotient(self, level: Level) -> Graph:
+        """This op-level graph, contracted to "gate", "cell" or "layer" (see `levels`).
+
+        Edges between two groups stay apart by the value they carry (`via`), so that h and c do not blur.
+        """
+        if level == self.level:
+            return self
+        if self.level != "op":
+            raise ValueError(f"expected an op-level graph to contract, got one at level {self.level!r}")
+        groups = group(self, level)
+        members: dict[str, list[Vertex]] = {}
+        for v in self.nodes:
+            if v.id in groups:
+                members.setdefault(groups[v.id], []).append(v)
+        edges: dict[tuple[str, str, str], Edge] = {}
+        for e in self.edges:
+            source, target = groups.get(e.source), groups.get(e.target)
+            if source is None or target is None or source == target:
+                continue
+            key = (source, target, e.source)
+            if key not in edges:
+                edges[key] = replace(e, source=source, target=target, via=e.source, norm=None, projection=None)
+        nodes = tuple(_contracted(i, found, level) for i, found in members.items())
+        return Graph(nodes, tuple(edges.values()), level, self.notes)
+
     def to_json(self) -> str:
         """The graph as JSON text; `Graph.from_json` reads it back."""
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -100,4 +134,185 @@ class Graph:
             notes=tuple(raw["notes"]),
         )
 
-def trace(*outputs): ...
+
+def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
+    """One vertex for a group: its last named member, or what they have in common."""
+    named = [v for v in members if v.label]
+    first, last = members[0], members[-1]
+    if len(members) == 1 and (level == "gate" or first.id == group_id):
+        return replace(first, members=(first.id,), kind="gate" if level == "gate" and first.gate else first.kind)
+    if level == "gate" and last.direction is not None:
+        shown = next((v for v in named if v.id == group_id), last)
+        kind = "state" if shown.label in ("h", "c") else "gate"
+        formula = "" if shown.label else " + ".join(v.op for v in members[:1])
+        return replace(
+            shown, id=group_id, kind=kind, label=shown.label or group_id.rpartition(".")[2],
+            formula=shown.formula or formula, members=tuple(v.id for v in members),
+        )  # fmt: skip
+    inside = last.direction is not None
+    return Vertex(
+        id=group_id,
+        op="cell" if inside and level == "cell" else "layer" if inside else "module",
+        kind="cut" if all(v.kind == "cut" for v in members) else "cell" if inside else "op",
+        label="" if inside else group_id,
+        shape=last.shape, dtype=last.dtype, module=last.module, layer=last.layer, direction=last.direction,
+        time=last.time if level != "layer" else None, backward=all(v.backward for v in members),
+        members=tuple(v.id for v in members),
+    )  # fmt: skip
+
+
+# -- from the tape -------------------------------------------------------------------------------------
+
+
+class Naming:
+    """Gives every node, input and cut of a tape its name; the same tape always gets the same names."""
+
+    def __init__(self, nodes: list[Node], outputs: Iterable[Node]) -> None:
+        """Read the names off the nodes, in recorded order."""
+        self._taken: Counter[str] = Counter()
+        self.ids: dict[Any, str] = {}
+        modules = {n.scope.module for n in nodes if n.scope.layer is not None}
+        self._several = len(modules) > 1
+        users: dict[Node, Node] = {}
+        for node in nodes:
+            for parent in node.parents:
+                if isinstance(parent, Node):
+                    users.setdefault(parent, node)
+        leaves = Counter(n.label for n in nodes if n.plan is None)
+        self.outputs = set(outputs)
+        for node in nodes:
+            if isinstance(node, Output):
+                self.ids[node] = self.ids[node.parents[0]]
+            elif node.plan is None:
+                module = users[node].scope.module if node in users and leaves[node.label] > 1 else ""
+                self._give(node, f"{module}." * bool(module) + (node.label or "leaf"))
+            else:
+                name = "loss" if node in self.outputs and node.shape == () and not node.label else node.label
+                self._give(node, self._place(node.scope) + (name or node.plan.name))
+            for parent in node.parents:
+                if isinstance(parent, Origin) and parent not in self.ids:
+                    suffix = f".t{parent.scope.time}" if parent.scope.time is not None and parent.name else ""
+                    if parent.cut or not parent.name:
+                        name = self._place(parent.scope) + (parent.name or "constant") + ".cut" * parent.cut
+                    else:
+                        name = parent.name + suffix
+                    self._give(parent, name)
+
+    def _place(self, scope: Any) -> str:
+        module = f"{scope.module}." if scope.module and (self._several or scope.layer is None) else ""
+        layer = f"l{scope.layer}." if scope.layer is not None else ""
+        direction = f"{SHORT[scope.direction]}." if scope.direction is not None else ""
+        time = f"t{scope.time}." if scope.time is not None else ""
+        back = "d." if scope.backward else ""
+        return f"{module}{layer}{direction}{time}{back}".replace("/", "_").replace(":", "_")
+
+    def _give(self, what: Any, name: str) -> None:
+        self._taken[name] += 1
+        count = self._taken[name]
+        self.ids[what] = name if count == 1 else f"{name}.{count}"
+
+
+def trace(*outputs: Tensor, values: bool = False) -> Graph:
+    """The tape behind the outputs, as a Graph at level "op".
+
+    Args:
+        outputs: recorded Tensors, whose tape has not been freed.
+        values: add to each vertex a summary (min, mean, max, norm) of its value, where the tape still has it.
+
+    Raises:
+        ValueError: an output was not recorded. FreedTapeError: its tape has been freed.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True); x.name = "x"
+    >>> graph = tg.trace((tg.ops.tanh(x) * x).sum())
+    >>> [(v.id, v.formula) for v in graph.nodes][1:]
+    [('tanh', 'tanh(x)'), ('multiply', 'a·b'), ('loss', 'sum(x)')]
+    >>> [(e.source, e.target) for e in graph.edges]
+    [('x', 'tanh'), ('tanh', 'multiply'), ('x', 'multiply'), ('multiply', 'loss')]
+    """
+    return tape_graph(outputs, values)[0]
+
+
+def tape_graph(outputs: Iterable[Tensor], values: bool = False) -> tuple[Graph, Naming]:
+    """The Graph, and how the tape's nodes are called in it."""
+    roots = []
+    for output in outputs:
+        if not isinstance(output, Tensor) or output.node is None:
+            came = f"a tensor of shape {output.shape} that was not" if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"expected a recorded Tensor (one that requires grad) to trace, got {came}")
+        roots.append(output.node)
+    nodes = ancestors(roots)[::-1]
+    naming = Naming(nodes, roots)
+    ids = naming.ids
+    seen = _values(nodes) if values else {}
+    vertices: dict[str, Vertex] = {}
+    edges: list[Edge] = []
+    for node in nodes:
+        if isinstance(node, Output):
+            continue
+        for slot, parent in enumerate(node.parents):
+            if parent is None:
+                continue
+            source = ids[parent]
+            cut = isinstance(parent, Origin) and parent.cut
+            if isinstance(parent, Origin) and source not in vertices:
+                vertices[source] = _origin_vertex(parent, source)
+            edges.append(Edge(source, ids[node], via=source, slot=slot, cut=cut))
+        vertices[ids[node]] = _vertex(node, ids[node], node in naming.outputs, seen.get(node))
+    return Graph(tuple(vertices.values()), tuple(edges)), naming
+
+
+def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vertex:
+    scope = node.scope
+    label = node.label or ""
+    place: dict[str, Any] = {
+        "module": scope.module, "layer": scope.layer, "direction": scope.direction, "time": scope.time,
+        "backward": scope.backward, "value": _summary(value),
+    }  # fmt: skip
+    if node.plan is None:
+        return Vertex(name, "parameter", "parameter", label or name, shape=node.shape, dtype=str(node.dtype))
+    primitive = node.plan.primitive
+    params = dict(zip(node.plan.names, node.saved or (), strict=True))
+    kind = "output" if is_output else "op"
+    if scope.direction is not None and label:
+        kind = "state" if label in ("h", "c") else "gate"
+    shape, dtype = node.outputs[0] if isinstance(node, Bundle) else (node.shape, node.dtype)
+    return Vertex(
+        name, primitive.name, kind, label or ("loss" if name == "loss" else ""),
+        formula=primitive.formula(**{k: v for k, v in params.items() if k in {p.name for p in primitive.params}}),
+        rules=tuple(f"∂{x} = {rule}" for x, rule in primitive.rule_formulas().items()),
+        shape=shape, dtype=str(dtype), gate=scope.gate or (label if scope.direction is not None else None) or None,
+        **place,
+    )  # fmt: skip
+
+
+def _origin_vertex(origin: Origin, name: str) -> Vertex:
+    scope = origin.scope
+    kind = "cut" if origin.cut else "input" if origin.name else "constant"
+    return Vertex(
+        name, kind, kind, origin.name, module=scope.module, layer=scope.layer, direction=scope.direction,
+        time=scope.time,
+    )  # fmt: skip
+
+
+def _values(nodes: list[Node]) -> dict[Node, Array]:
+    """The values that the tape still holds, by the node that made them."""
+    found: dict[Node, Array] = {}
+    for node in nodes:
+        if node.plan is None or isinstance(node, Output):
+            continue
+        for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):
+            owner = node if kind == -1 else node.parents[kind] if kind is not None else None
+            if isinstance(owner, Node) and type(value) in SPACES:
+                found[owner] = value
+    return found
+
+
+def _summary(value: Array | None) -> dict[str, float] | None:
+    if value is None or value.size == 0:
+        return None
+    host = to_numpy(value).astype(np.float64)
+    return {
+        "min": float(host.min()), "mean": float(host.mean()), "max": float(host.max()),
+        "norm": float(np.linalg.norm(host)),
+    }  # fmt: skip

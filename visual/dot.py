@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import graphviz
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
-from visual.svg import arrow_head, head_size, token
+from visual.svg import arrow_head, head_size, shortened, token
 
 PIXEL_LIMIT = 32_767
 """Cairo draws no image that is wider or higher; Graphviz would shrink it without a word."""
@@ -95,7 +95,7 @@ def _node(graph: graphviz.Digraph, box: Box) -> None:
     style += ["rounded"] if box.shape == "round" else []
     style += [box.dash] if box.dash != "solid" else []
     graph.node(
-        quoted(box.id), label=quoted(box.label), id=quoted(token(box.id)), pos=f"{number(box.x)},{number(box.y)}!",
+        quoted(token(box.id)), label=quoted(box.label), id=quoted(token(box.id)), pos=f"{number(box.x)},{number(box.y)}!",
         width=inches(box.width), height=inches(box.height), shape="circle" if box.shape == "circle" else "box",
         style=",".join(style), fillcolor=box.fill if box.fill != "none" else "transparent",
         color=box.line if box.line != "none" else "transparent",
@@ -108,12 +108,10 @@ def _edge(graph: graphviz.Digraph, arrow: Arrow) -> None:
     points = arrow.points
     head = ""
     if arrow.head != "none":
-        from visual.svg import shortened
-
         points = shortened(points, head_size(arrow.width))
         head = "e," + ",".join(map(number, arrow.points[-1])) + " "
     graph.edge(
-        quoted(arrow.source), quoted(arrow.target), id=quoted(token(arrow.id)),
+        quoted(token(arrow.source)), quoted(token(arrow.target)), id=quoted(token(arrow.id)),
         pos=head + " ".join(f"{number(x)},{number(y)}" for x, y in points),
         color=arrow.colour, penwidth=number(arrow.width), style=arrow.dash, tooltip=quoted(arrow.title),
         arrowhead={"full": "normal", "open": "onormal", "none": "none"}[arrow.head],
@@ -132,7 +130,7 @@ def _xdot(mark: Element) -> Iterator[str]:
     match mark:
         case Text():
             side = {"start": -1, "middle": 0, "end": 1}[mark.anchor]
-            text = plain(mark.text)
+            text = plain(mark.text).replace("\\", "∖")
             yield f"F {number(mark.size)} {_counted(FONT + ('-Bold' if mark.bold else ''))}"
             yield f"c {_counted(mark.colour)} T {number(mark.x)} {number(mark.y)} {side} 0 {_counted(text)}"
         case Strip():

@@ -7,10 +7,21 @@ rule gives a valid subgradient; of two equal entries `maximum` and `minimum` eac
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tinygrad_rnn.ops import special
 from tinygrad_rnn.primitive import primitive
+
+__all__ = [
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "power", "square", "sqrt", "abs",
+    "sign", "floor", "ceil", "round",
+    "exp", "expm1", "log", "log1p", "log2", "log10", "logaddexp",
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
+    "erf", "sigmoid", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu",
+    "maximum", "minimum", "clip", "where",
+    "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+    "logical_and", "logical_or", "logical_xor", "logical_not",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert", "isnan", "isinf", "isfinite",
+]  # fmt: skip
 
 # -- arithmetic ----------------------------------------------------------------------------------------
 
@@ -52,6 +63,24 @@ divide.vjp(a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
 
 
 @primitive
+def floor_divide(xp, a, b, /):
+    """a / b, rounded down; its gradient is zero."""
+    return xp.floor_divide(a, b)
+
+
+floor_divide.vjp(a=lambda g, xp: xp.zeros_like(g), b=lambda g, xp: xp.zeros_like(g))
+
+
+@primitive
+def remainder(xp, a, b, /):
+    """a - b·floor(a / b), with the sign of b."""
+    return xp.remainder(a, b)
+
+
+remainder.vjp(a=lambda g: g, b=lambda g, xp, a, b: -g * xp.floor(a / b))
+
+
+@primitive
 def negative(xp, x, /):
     """-x."""
     return xp.negative(x)
@@ -69,7 +98,7 @@ def power(xp, a, b, /):
 def _base_rule(g, xp, a, b):
     if isinstance(b, int | float):
         return g * (b * a ** (b - 1)) if b else xp.zeros_like(a)
-    return g * (b * a ** xp.where(b == 0, 1, b - 1))
+    return g * (b * a ** xp.where(xp.equal(b, 0), 1, b - 1))
 
 
 power.vjp(a=_base_rule, b=lambda g, xp, y, a: g * y * xp.log(xp.where(a > 0, a, 1.0)))
@@ -111,6 +140,33 @@ def sign(xp, x, /):
 sign.vjp(x=lambda g, xp: xp.zeros_like(g))
 
 
+@primitive
+def floor(xp, x, /):
+    """The greatest integer ≤ x; its gradient is zero."""
+    return xp.floor(x)
+
+
+floor.vjp(x=lambda g, xp: xp.zeros_like(g))
+
+
+@primitive
+def ceil(xp, x, /):
+    """The least integer ≥ x; its gradient is zero."""
+    return xp.ceil(x)
+
+
+ceil.vjp(x=lambda g, xp: xp.zeros_like(g))
+
+
+@primitive
+def round(xp, x, /, decimals=0):
+    """The nearest multiple of 10⁻ᵈ, d = decimals (halves to the even one); its gradient is zero."""
+    return xp.round(x, decimals)
+
+
+round.vjp(x=lambda g, xp: xp.zeros_like(g))
+
+
 # -- elementary functions ------------------------------------------------------------------------------
 
 
@@ -148,6 +204,36 @@ def log1p(xp, x, /):
 
 
 log1p.vjp(x=lambda g, x: g / (1 + x))
+
+
+@primitive
+def log2(xp, x, /):
+    """Logarithm to base 2."""
+    return xp.log2(x)
+
+
+log2.vjp(x=lambda g, x: g / (x * math.log(2)))
+
+
+@primitive
+def log10(xp, x, /):
+    """Logarithm to base 10."""
+    return xp.log10(x)
+
+
+log10.vjp(x=lambda g, x: g / (x * math.log(10)))
+
+
+@primitive
+def logaddexp(xp, a, b, /):
+    """log(eᵃ + eᵇ), without overflow."""
+    return xp.logaddexp(a, b)
+
+
+logaddexp.vjp(
+    a=lambda g, xp, a, b: g * sigmoid.within(xp)(a - b),
+    b=lambda g, xp, a, b: g * sigmoid.within(xp)(b - a),
+)
 
 
 @primitive
@@ -244,6 +330,33 @@ arctan2.vjp(
 
 
 @primitive
+def arcsinh(xp, x, /):
+    """Inverse hyperbolic sine."""
+    return xp.arcsinh(x)
+
+
+arcsinh.vjp(x=lambda g, xp, x: g / xp.sqrt(x * x + 1))
+
+
+@primitive
+def arccosh(xp, x, /):
+    """Inverse hyperbolic cosine."""
+    return xp.arccosh(x)
+
+
+arccosh.vjp(x=lambda g, xp, x: g / xp.sqrt(x * x - 1))
+
+
+@primitive
+def arctanh(xp, x, /):
+    """Inverse hyperbolic tangent."""
+    return xp.arctanh(x)
+
+
+arctanh.vjp(x=lambda g, x: g / (1 - x * x))
+
+
+@primitive
 def erf(xp, x, /):
     """Error function, 2/√π ∫₀ˣ exp(-t²) dt."""
     return special.erf(x)
@@ -297,17 +410,48 @@ def softplus(xp, x, /):
     return xp.logaddexp(x, 0.0)
 
 
-softplus.vjp(x=lambda g, xp, x: g * (0.5 * xp.tanh(0.5 * x) + 0.5))
+softplus.vjp(x=lambda g, xp, x: g * sigmoid.within(xp)(x))
 
 
-def silu(x: Any) -> Any:
+@primitive
+def silu(xp, x, /):
     """x·sigmoid(x), also called swish."""
-    return x * sigmoid(x)
+    return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
 
 
-def gelu(x: Any) -> Any:
-    """x·Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016), exact form."""
-    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+def _silu_rule(g, xp, x):
+    s = sigmoid.within(xp)(x)
+    return g * s * (1 + x * (1 - s))
+
+
+silu.vjp(x=_silu_rule)
+
+
+@primitive
+def gelu(xp, x, /, approximate="none"):
+    """x·Φ(x), Φ the normal distribution function; "tanh" approximates it. Source: Hendrycks & Gimpel 2016."""
+    return 0.5 * x * (1 + _two_sided(xp, x, approximate))
+
+
+def _two_sided(xp, x, approximate):
+    """2Φ(x) - 1."""
+    if approximate == "none":
+        return erf.within(xp)(math.sqrt(0.5) * x)
+    if approximate == "tanh":
+        return xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    raise ValueError(f"expected approximate 'none' or 'tanh', got {approximate!r}")
+
+
+def _gelu_rule(g, xp, x, approximate):
+    t = _two_sided(xp, x, approximate)
+    if approximate == "none":
+        slope = math.sqrt(2 / math.pi) * xp.exp(-0.5 * x * x)
+    else:
+        slope = math.sqrt(2 / math.pi) * (1 - t * t) * (1 + 3 * 0.044715 * x * x)
+    return 0.5 * g * (1 + t + x * slope)
+
+
+gelu.vjp(x=_gelu_rule)
 
 
 # -- choice --------------------------------------------------------------------------------------------
@@ -320,8 +464,8 @@ def maximum(xp, a, b, /):
 
 
 maximum.vjp(
-    a=lambda g, xp, a, b: xp.where(a == b, 0.5 * g, g * (a > b)),
-    b=lambda g, xp, a, b: xp.where(a == b, 0.5 * g, g * (b > a)),
+    a=lambda g, xp, a, b: xp.where(xp.equal(a, b), 0.5 * g, g * (a > b)),
+    b=lambda g, xp, a, b: xp.where(xp.equal(a, b), 0.5 * g, g * (a < b)),
 )
 
 
@@ -332,18 +476,22 @@ def minimum(xp, a, b, /):
 
 
 minimum.vjp(
-    a=lambda g, xp, a, b: xp.where(a == b, 0.5 * g, g * (a < b)),
-    b=lambda g, xp, a, b: xp.where(a == b, 0.5 * g, g * (b < a)),
+    a=lambda g, xp, a, b: xp.where(xp.equal(a, b), 0.5 * g, g * (a < b)),
+    b=lambda g, xp, a, b: xp.where(xp.equal(a, b), 0.5 * g, g * (a > b)),
 )
 
 
 @primitive
-def clip(xp, x, /, min=None, max=None):
-    """x, held between min and max (either may be None)."""
+def clip(xp, x, min=None, max=None, /):
+    """x, held between min and max (either may be None); on a bound the gradient goes to x."""
     return xp.clip(x, min, max)
 
 
-clip.vjp(x=lambda g, y, x: g * (y == x))
+clip.vjp(
+    x=lambda g, xp, x, y: g * xp.equal(x, y),
+    min=lambda g, xp, x, min: g * (x < min),
+    max=lambda g, xp, x, max: g * (x > max),
+)
 
 
 @primitive
@@ -410,15 +558,51 @@ def logical_or(xp, a, b, /):
 
 
 @primitive
+def logical_xor(xp, a, b, /):
+    """Either a or b, not both, entry by entry."""
+    return xp.logical_xor(a, b)
+
+
+@primitive
 def logical_not(xp, x, /):
     """not x, entry by entry."""
     return xp.logical_not(x)
 
 
 @primitive
+def bitwise_and(xp, a, b, /):
+    """a & b, of booleans or the bits of integers."""
+    return xp.bitwise_and(a, b)
+
+
+@primitive
+def bitwise_or(xp, a, b, /):
+    """a | b, of booleans or the bits of integers."""
+    return xp.bitwise_or(a, b)
+
+
+@primitive
+def bitwise_xor(xp, a, b, /):
+    """a ^ b, of booleans or the bits of integers."""
+    return xp.bitwise_xor(a, b)
+
+
+@primitive
+def bitwise_invert(xp, x, /):
+    """~x, of booleans or the bits of integers."""
+    return xp.invert(x)
+
+
+@primitive
 def isnan(xp, x, /):
     """Whether each entry is NaN."""
     return xp.isnan(x)
+
+
+@primitive
+def isinf(xp, x, /):
+    """Whether each entry is infinite."""
+    return xp.isinf(x)
 
 
 @primitive

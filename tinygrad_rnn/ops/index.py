@@ -1,20 +1,23 @@
-"""Operations that pick entries by position. Where a position is picked twice, its gradients add up."""
+"""Operations that pick entries by position. Where a position is picked twice, its gradients add up.
+
+`place` is the transpose of indexing: zeros, with entries added at a key. Picking and placing are each
+other's rule, so both have derivatives of every order; all else here picks by a key that it works out.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
+import numpy as np
+
+from tinygrad_rnn.namespaces import asarray, namespace
 from tinygrad_rnn.primitive import primitive
-from tinygrad_rnn.tensor import raw
+from tinygrad_rnn.symbols import Symbol
+from tinygrad_rnn.tensor import Tensor, raw
 
-
-def _basic(key: Any) -> bool:
-    """Whether a key picks every entry at most once: slices, ints, None, ..., booleans."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(
-        part is None or part is Ellipsis or isinstance(part, int | slice) or getattr(part, "dtype", None) == bool
-        for part in parts
-    )
+__all__ = [
+    "getitem", "place", "take", "take_along_axis", "gather", "scatter_add", "argsort", "sort", "diagonal", "embedding",
+]  # fmt: skip
 
 
 @primitive
@@ -27,11 +30,20 @@ def getitem(xp, x, /, key):
 def place(xp, source, /, key, shape):
     """Zeros of `shape`, with `source` added at `key`: what indexing is the transpose of."""
     y = xp.zeros(shape, dtype=source.dtype)
-    if _basic(key):
+    if _once(key):
         y[key] = source
     else:
-        xp.add.at(y, key, source)
+        at = xp.arange(y.size).reshape(shape)[key]  # one number per entry: added up five times faster than rows
+        xp.add.at(y.reshape(-1), at.reshape(-1), xp.broadcast_to(source, at.shape).reshape(-1))
     return y
+
+
+def _once(key):
+    """Whether a key surely picks every entry at most once: slices, ints, None, ..., booleans."""
+    return all(
+        part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) or getattr(part, "dtype", 0) == bool
+        for part in (key if isinstance(key, tuple) else (key,))
+    )
 
 
 getitem.vjp(x=lambda g, xp, x_shape, key: place.within(xp)(g, key, x_shape))
@@ -45,23 +57,127 @@ def take(xp, x, indices, /, axis=None):
 
 
 def _take_rule(g, xp, x_shape, indices, axis):
-    at = raw(indices)
     if axis is None:
-        flat = place.within(xp)(xp.reshape(g, (-1,)), (at.reshape(-1),), (_size(x_shape),))
-        return xp.reshape(flat, x_shape)
-    return place.within(xp)(g, (slice(None),) * (axis % len(x_shape)) + (at,), x_shape)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+        return xp.reshape(_take_rule(g, xp, (math.prod(x_shape),), indices, 0), x_shape)
+    return place.within(xp)(g, (slice(None),) * (axis % len(x_shape)) + (raw(indices),), x_shape)
 
 
 take.vjp(x=_take_rule)
 
 
-def embedding(indices: Any, weight: Any) -> Any:
-    """Row `indices[…]` of the weight (V, D), for integer indices of any shape (…): (…, D)."""
-    return take(weight, indices, axis=0)
+@primitive
+def embedding(xp, indices, weight, /, padding_idx=None):
+    """Row `indices[…]` of the weight (V, D), for integer indices of any shape (…): (…, D).
+
+    The row `padding_idx` gets no gradient.
+    """
+    return xp.take(weight, indices, axis=0)
+
+
+def _embedding_rule(g, xp, indices, weight_shape, padding_idx):
+    if padding_idx is not None:
+        g = g * xp.expand_dims(xp.not_equal(indices, padding_idx % weight_shape[0]), -1)
+    return place.within(xp)(g, (raw(indices),), weight_shape)
+
+
+embedding.vjp(weight=_embedding_rule)
+
+
+def as_tensor(x):
+    """x where it is a Tensor, else its data as one: for functions that look at a shape first."""
+    return x if isinstance(x, Tensor | Symbol) else Tensor(asarray(x))
+
+
+# -- along an axis -------------------------------------------------------------------------------------
+
+
+def _key(index, axis, shape):
+    """The key that picks by `index` along `axis` and goes straight along the others, `shape` long."""
+    xp, ndim = namespace(index), len(shape)
+    straight = (xp.arange(n).reshape((-1,) + (1,) * (ndim - 1 - d)) for d, n in enumerate(shape))
+    return tuple(index if d == axis % ndim else line for d, line in enumerate(straight))
+
+
+def _index(x, index, name):
+    """The index as an array of x's device, of as many axes as x."""
+    found = namespace(x.data).asarray(raw(index))
+    if found.dtype.kind not in "iu" or found.ndim != x.ndim:
+        raise IndexError(f"{name}: expected integer indices with {x.ndim} axes, got {found.dtype}{list(found.shape)}")
+    return found
+
+
+def take_along_axis(x, indices, axis=-1):
+    """Entries of x picked along `axis`, one index for each: y[i, j] = x[indices[i, j], j] for axis 0."""
+    x = as_tensor(x)
+    at = _index(x, indices, "take_along_axis")
+    return getitem(x, _key(at, axis, x.shape)) if x.ndim else x
+
+
+def gather(x, axis, index):
+    """y[i, j] = x[index[i, j], j] for axis 0, in the shape of `index`, which may be smaller than x (PyTorch).
+
+    >>> gather([[1, 2], [3, 4]], 1, [[0, 0], [1, 0]])
+    tensor([[1, 1],
+            [4, 3]])
+    """
+    x = as_tensor(x)
+    at = _index(x, index, "gather")
+    _check_smaller(at.shape, x.shape, axis, "gather", "x")
+    return getitem(x, _key(at, axis, at.shape)) if x.ndim else x
+
+
+def scatter_add(x, axis, index, source):
+    """x, with source[i, j] added at [index[i, j], j] for axis 0: what gather is the transpose of (PyTorch).
+
+    >>> scatter_add([0, 0, 0], 0, [0, 2, 2], [1, 2, 3])
+    tensor([1, 0, 5])
+    """
+    x, source = as_tensor(x), as_tensor(source)
+    at = _index(x, index, "scatter_add")
+    _check_smaller(at.shape, x.shape, axis, "scatter_add", "x")
+    _check_smaller(at.shape, source.shape, None, "scatter_add", "source")
+    if not x.ndim:
+        return x + source
+    return x + place(source[tuple(slice(n) for n in at.shape)], _key(at, axis, at.shape), x.shape)
+
+
+def _check_smaller(inner, outer, axis, name, what):
+    if axis is not None and not -len(outer) <= axis < max(len(outer), 1):
+        raise IndexError(f"{name}: expected an axis of {what}, which has {len(outer)}, got {axis}")
+    free = None if axis is None or not outer else axis % len(outer)
+    if len(inner) != len(outer) or any(i > o for d, (i, o) in enumerate(zip(inner, outer, strict=True)) if d != free):
+        raise IndexError(f"{name}: expected indices that fit into {what} {list(outer)}, got {list(inner)}")
+
+
+@primitive
+def argsort(xp, x, /, axis=-1, descending=False):
+    """The order of the entries along `axis`, smallest first; equal ones keep their order. No gradient."""
+    if not descending:
+        return xp.argsort(x, axis=axis, kind="stable")
+    return xp.flip(x.shape[axis] - 1 - xp.argsort(xp.flip(x, axis=axis), axis=axis, kind="stable"), axis=axis)
+
+
+def sort(x, axis=-1, descending=False):
+    """The entries along `axis` in order, smallest first; the gradient goes to where each came from."""
+    x = as_tensor(x)
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+
+
+# -- diagonals -----------------------------------------------------------------------------------------
+
+
+@primitive
+def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
+    """Entries [i, i + offset] of two axes, along a new last axis."""
+    return xp.diagonal(x, offset, axis1, axis2)
+
+
+def _diagonal_rule(g, xp, x_shape, offset, axis1, axis2):
+    along = namespace(raw(g)).arange(g.shape[-1])
+    others = [n for i, n in enumerate(x_shape) if i not in (axis1 % len(x_shape), axis2 % len(x_shape))]
+    key = (..., along + max(-offset, 0), along + max(offset, 0))
+    placed = place.within(xp)(g, key, (*others, x_shape[axis1], x_shape[axis2]))
+    return xp.moveaxis(placed, (-2, -1), (axis1, axis2))
+
+
+diagonal.vjp(x=_diagonal_rule)

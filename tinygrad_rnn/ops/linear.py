@@ -1,32 +1,38 @@
-"""Products of matrices, and the affine map that networks are made of."""
+"""Products of matrices and tensors, and the affine map that networks are made of."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
+from tinygrad_rnn.ops.index import as_tensor, diagonal
+from tinygrad_rnn.ops.reduce import sum
+from tinygrad_rnn.ops.shape import permute_dims, reshape
 from tinygrad_rnn.primitive import primitive
 
-
-def _matmul_a(g, xp, b, a_shape):
-    """∂a of a @ b: g @ bᵀ, vectors taken as one row or one column."""
-    if b.ndim == 1:
-        return g[..., None] * b if len(a_shape) > 1 else g * b
-    return xp.matmul(g if len(a_shape) > 1 else g[..., None, :], xp.swapaxes(b, -1, -2)) if len(a_shape) > 1 else (
-        xp.sum(g[..., None, :] * b, axis=-1)
-    )
-
-
-def _matmul_b(g, xp, a, b_shape):
-    """∂b of a @ b: aᵀ @ g, vectors taken as one row or one column."""
-    if a.ndim == 1:
-        return a[:, None] * g[..., None, :] if len(b_shape) > 1 else g * a
-    if len(b_shape) == 1:
-        return xp.reshape(xp.sum(a * g[..., None], axis=tuple(range(a.ndim - 1))), b_shape)
-    return xp.matmul(xp.swapaxes(a, -1, -2), g)
+__all__ = ["matmul", "linear", "dot", "outer", "tensordot", "einsum", "trace"]
 
 
 @primitive
 def matmul(xp, a, b, /):
-    """Matrix product over the last two axes, broadcast over the others."""
+    """Matrix product over the last two axes, broadcast over the others; a vector is a row or a column."""
     return xp.matmul(a, b)
+
+
+def _matmul_a(g, xp, b, a_shape):
+    if b.ndim == 1:
+        g, b = g[..., None], b[:, None]
+    if len(a_shape) == 1:
+        return xp.matmul(g[..., None, :], xp.swapaxes(b, -1, -2))[..., 0, :]
+    return xp.matmul(g, xp.swapaxes(b, -1, -2))
+
+
+def _matmul_b(g, xp, a, b_shape):
+    if a.ndim == 1:
+        g, a = g[..., None, :] if len(b_shape) > 1 else g[None], a[None]
+    if len(b_shape) == 1:
+        return xp.matmul(xp.swapaxes(a, -1, -2), g[..., None])[..., 0]
+    return xp.matmul(xp.swapaxes(a, -1, -2), g)
 
 
 matmul.vjp(a=_matmul_a, b=_matmul_b)
@@ -41,8 +47,79 @@ def linear(xp, x, weight, bias=None, /):
 
 def _weight_rule(g, xp, x):
     if x.ndim != 2:
-        g, x = xp.reshape(g, (-1, g.shape[-1])), xp.reshape(x, (-1, x.shape[-1]))
+        g, x = _rows(g, xp), _rows(x, xp)
     return xp.matmul(g.T, x)
 
 
+def _rows(x, xp):
+    """x as a matrix: all axes but the last in one."""
+    return xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
 linear.vjp(x=lambda g, xp, weight: xp.matmul(g, weight), weight=_weight_rule, bias=lambda g: g)
+
+
+# -- products of tensors, from products of matrices ----------------------------------------------------
+
+
+def tensordot(a, b, axes=2):
+    """Σ over pairs of axes: the last `axes` of a with the first of b, or (axes of a, axes of b)."""
+    a, b = as_tensor(a), as_tensor(b)
+    if isinstance(axes, int):
+        axes = range(a.ndim - axes, a.ndim), range(axes)
+    inner_a, inner_b = ([i] if isinstance(i, int) else list(i) for i in axes)
+    inner_a, inner_b = [i % a.ndim for i in inner_a], [i % b.ndim for i in inner_b]
+    if [a.shape[i] for i in inner_a] != [b.shape[i] for i in inner_b]:
+        raise ValueError(f"tensordot: expected axes of equal lengths, got {inner_a} of {a.shape} and {inner_b} of {b.shape}")
+    outer_a = [i for i in range(a.ndim) if i not in inner_a]
+    outer_b = [i for i in range(b.ndim) if i not in inner_b]
+    shape = (*(a.shape[i] for i in outer_a), *(b.shape[i] for i in outer_b))
+    size = math.prod(a.shape[i] for i in inner_a)
+    left = reshape(permute_dims(a, (*outer_a, *inner_a)), (math.prod(a.shape[i] for i in outer_a), size))
+    right = reshape(permute_dims(b, (*inner_b, *outer_b)), (size, math.prod(b.shape[i] for i in outer_b)))
+    return reshape(matmul(left, right), shape)
+
+
+def dot(a, b):
+    """Σ over the last axis of a and the last but one of b (the only one of a vector); 0-d: the product."""
+    a, b = as_tensor(a), as_tensor(b)
+    if not (a.ndim and b.ndim):
+        return a * b
+    return tensordot(a, b, (-1, -2 if b.ndim > 1 else -1))
+
+
+def outer(a, b):
+    """All products of an entry of a with an entry of b: y[i, j] = a[i]·b[j]."""
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+@primitive
+def _einsum(xp, *operands, subscripts):
+    return xp.einsum(subscripts, *operands, optimize=len(operands) > 1)
+
+
+def _einsum_rule(g, operands, subscripts):
+    """For each operand: the sum in which it and the output have changed places."""
+    terms, result = subscripts.split("->")
+    terms = terms.split(",")
+    return [
+        _share(labels, [result, *terms[:k], *terms[k + 1 :]], [g, *operands[:k], *operands[k + 1 :]], operands[k].shape)
+        for k, labels in enumerate(terms)
+    ]
+
+
+def einsum(subscripts, *operands):
+    """Products of operands summed by labels: einsum("ij,jk->ik", a, b); labels and `...` as in NumPy.
+
+    >>> einsum("ij,j", [[1, 2], [3, 4]], [1, 10])
+    tensor([21, 43])
+    """
+    operands = [as_tensor(x) for x in operands]
+    terms, result = _read(subscripts, operands)
+    for k, labels in enumerate(terms):
+        for label in [c for c, n in Counter(labels).items() for _ in range(n - 1)]:
+            first = terms[k].index(label)
+            second = terms[k].index(label, first + 1)
+            operands[k] = diagonal(operands[k], 0, first, second)
+            terms[k] = terms[k][:first] + terms[k][first + 1 : second] + terms[k][second + 1 :] + label
+    return _einsum(*operands, subscripts=",".join(terms) + "->" + result)

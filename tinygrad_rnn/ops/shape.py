@@ -1,10 +1,20 @@
-"""Operations that move entries and compute none: reshape, transpose, join, split."""
+"""Operations that move entries and compute none: reshape, transpose, join, split, repeat, pad.
+
+A rule moves the cotangent the way back. What is a few calls of other operations is written as just that.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
+from tinygrad_rnn.namespaces import namespace
+from tinygrad_rnn.ops.index import as_tensor, take
 from tinygrad_rnn.primitive import primitive
+
+__all__ = [
+    "reshape", "permute_dims", "transpose", "swapaxes", "moveaxis", "expand_dims", "squeeze", "broadcast_to",
+    "flip", "roll", "concatenate", "stack", "split", "unstack", "repeat", "tile", "pad", "tril", "triu",
+]  # fmt: skip
 
 
 @primitive
@@ -22,9 +32,11 @@ def permute_dims(xp, x, /, axes=None):
     return xp.transpose(x, axes)
 
 
-permute_dims.vjp(
-    x=lambda g, xp, axes: xp.permute_dims(g, None if axes is None else tuple(sorted(range(g.ndim), key=lambda i: axes[i] % g.ndim)))
-)
+def _permuted_back(g, xp, axes):
+    return xp.transpose(g, None if axes is None else sorted(range(g.ndim), key=lambda i: axes[i] % g.ndim))
+
+
+permute_dims.vjp(x=_permuted_back)
 
 transpose = permute_dims
 
@@ -36,6 +48,15 @@ def swapaxes(xp, x, /, axis1, axis2):
 
 
 swapaxes.vjp(x=lambda g, xp, axis1, axis2: xp.swapaxes(g, axis1, axis2))
+
+
+@primitive
+def moveaxis(xp, x, /, source, destination):
+    """The axes at `source` (an int or a tuple) moved to `destination`, the others in their order."""
+    return xp.moveaxis(x, source, destination)
+
+
+moveaxis.vjp(x=lambda g, xp, source, destination: xp.moveaxis(g, destination, source))
 
 
 @primitive
@@ -74,13 +95,39 @@ def flip(xp, x, /, axis=None):
 flip.vjp(x=lambda g, xp, axis: xp.flip(g, axis=axis))
 
 
-def _cuts(xp, g, shapes, axis):
-    """g in pieces as long as the joined inputs were, along `axis`."""
-    ends, end = [], 0
-    for shape in shapes[:-1]:
-        end += shape[axis]
-        ends.append(end)
-    return xp.split(g, ends, axis=axis)
+@primitive
+def roll(xp, x, /, shift, axis=None):
+    """The entries moved on by `shift`, what leaves at the end coming in at the start."""
+    return xp.roll(x, shift, axis=axis)
+
+
+def _rolled_back(g, xp, shift, axis):
+    back = tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift
+    return xp.roll(g, back, axis=axis)
+
+
+roll.vjp(x=_rolled_back)
+
+
+@primitive
+def tril(xp, x, /, k=0):
+    """The lower triangle of the last two axes, zero above diagonal k."""
+    return xp.tril(x, k)
+
+
+tril.vjp(x=lambda g, xp, k: xp.tril(g, k))
+
+
+@primitive
+def triu(xp, x, /, k=0):
+    """The upper triangle of the last two axes, zero below diagonal k."""
+    return xp.triu(x, k)
+
+
+triu.vjp(x=lambda g, xp, k: xp.triu(g, k))
+
+
+# -- join and split ------------------------------------------------------------------------------------
 
 
 @primitive
@@ -88,11 +135,19 @@ def _concatenate(xp, *arrays, axis=0):
     return xp.concatenate(arrays, axis=axis)
 
 
-_concatenate.vjp(arrays=lambda g, xp, arrays_shape, axis: _cuts(xp, g, arrays_shape, axis))
+def _cuts(g, xp, arrays_shape, axis):
+    """g in pieces as long as the joined inputs were, along `axis`."""
+    ends = np.cumsum([shape[axis] for shape in arrays_shape[:-1]], dtype=int).tolist()
+    return xp.split(g, ends, axis=axis)
 
 
-def concatenate(arrays: Any, axis: int = 0) -> Any:
-    """Join a sequence of tensors along an axis that they have."""
+_concatenate.vjp(arrays=_cuts)
+
+
+def concatenate(arrays, axis=0):
+    """Join a sequence of tensors along an axis that they have (`None`: all entries, in one row)."""
+    if axis is None:
+        return _concatenate(*[reshape(x, (-1,)) for x in arrays])
     return _concatenate(*arrays, axis=axis)
 
 
@@ -101,10 +156,10 @@ def _stack(xp, *arrays, axis=0):
     return xp.stack(arrays, axis=axis)
 
 
-_stack.vjp(arrays=lambda g, xp, arrays_shape, axis: [xp.take(g, i, axis=axis) for i in range(len(arrays_shape))])
+_stack.vjp(arrays=lambda g, xp, axis: unstack.within(xp)(g, axis))
 
 
-def stack(arrays: Any, axis: int = 0) -> Any:
+def stack(arrays, axis=0):
     """Join a sequence of tensors of one shape along a new axis."""
     return _stack(*arrays, axis=axis)
 
@@ -114,11 +169,89 @@ def split(xp, x, /, indices_or_sections, axis=0):
     """The parts of x along `axis`: so many equal ones, or cut at the indices given; a tuple of views."""
     if not isinstance(indices_or_sections, int):
         return tuple(xp.split(x, indices_or_sections, axis=axis))
-    length, left = divmod(x.shape[axis], indices_or_sections)
-    if left:
+    if indices_or_sections < 1 or x.shape[axis] % indices_or_sections:
         raise ValueError(f"expected an axis that divides into {indices_or_sections} equal parts, got length {x.shape[axis]}")
+    length = x.shape[axis] // indices_or_sections
     before = (slice(None),) * (axis % x.ndim)
-    return tuple([x[(*before, slice(i, i + length))] for i in range(0, x.shape[axis], length)])
+    return tuple([x[(*before, slice(i * length, (i + 1) * length))] for i in range(indices_or_sections)])
 
 
 split.vjp(x=lambda g, xp, axis: xp.concatenate(g, axis=axis))
+
+
+@primitive
+def unstack(xp, x, /, axis=0):
+    """The slices of x along `axis`, without it: `stack` undone; a tuple of views."""
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple([x[(*before, i, ...)] for i in range(x.shape[axis])])
+
+
+unstack.vjp(x=lambda g, xp, axis: xp.stack(g, axis=axis))
+
+
+# -- repeat and pad ------------------------------------------------------------------------------------
+
+
+def _lines(x, axis, order):
+    """The slices of x along `axis`, in the order that the host's array of indices says."""
+    return take(x, namespace(x.data).asarray(order), axis=axis)
+
+
+def repeat(x, repeats, axis=None):
+    """Each entry along `axis` so many times in a row: one number for all, or one for each.
+
+    >>> repeat([[1, 2]], [2, 1], axis=1)
+    tensor([[1, 1, 2]])
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    return _lines(x, axis, np.repeat(np.arange(x.shape[axis]), repeats))
+
+
+def tile(x, reps):
+    """x laid side by side `reps` times (an int, or one for each of the last axes).
+
+    >>> tile([1, 2], (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    x = as_tensor(x)
+    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    reps = (1,) * (x.ndim - len(reps)) + reps
+    shape = (1,) * (len(reps) - x.ndim) + x.shape
+    apart = reshape(x, tuple(n for length in shape for n in (1, length)))
+    laid = broadcast_to(apart, tuple(n for pair in zip(reps, shape, strict=True) for n in pair))
+    return reshape(laid, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+
+
+@primitive
+def _pad(xp, x, /, widths, value):
+    return xp.pad(x, widths, mode="constant", constant_values=value)
+
+
+def _inner(g, x_shape, widths):
+    return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x_shape, strict=True))]
+
+
+_pad.vjp(x=_inner)
+
+
+def pad(x, pad_width, mode="constant", constant_values=0):
+    """x with a margin: `pad_width` entries before and after each axis, as in `numpy.pad`.
+
+    The margin is one constant, or copies of x itself: mode "edge", "reflect", "symmetric" or "wrap".
+
+    >>> pad([1, 2, 3], (1, 2), mode="edge")
+    tensor([1, 1, 2, 3, 3, 3])
+    """
+    x = as_tensor(x)
+    widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2)))
+    if mode == "constant":
+        return _pad(x, widths, constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
+    for axis, width in enumerate(widths):
+        if any(width):
+            x = _lines(x, axis, np.pad(np.arange(x.shape[axis]), width, mode=mode))  # type: ignore[call-overload]
+    return x
