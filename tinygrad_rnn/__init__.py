@@ -5,7 +5,7 @@ unrolled network we stand), `tensor` (arrays and the tape behind them), `primiti
 rules), `autodiff` (the sweep), `ops` (every operation), then `nn`, `trace` and `flow`.
 """
 
-from tinygrad_rnn import ops
+from tinygrad_rnn import nn, ops
 from tinygrad_rnn.autodiff import (
     AnomalyError,
     FreedTapeError,

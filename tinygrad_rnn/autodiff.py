@@ -11,9 +11,12 @@ Everything else in this file is that loop with different beginnings and ends.
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator, nullcontext
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,7 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     last_write = namespaces.last_write[0]
     while stack:
         node = stack.pop()
-        if node in halt:
+        if halt and node in halt:
             continue
         if node.saved is None:
             raise FreedTapeError(
@@ -65,14 +68,10 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
         if node.order < last_write:
             _check_unwritten(node)
         for parent in node.parents:
-            if isinstance(parent, Node) and parent not in seen:
+            if parent is not None and type(parent) is not Origin and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=_order, reverse=True)
-
-
-def _order(node: Node) -> int:
-    return node.order
+    return sorted(seen, key=attrgetter("order"), reverse=True)
 
 
 def sweep(
@@ -84,8 +83,11 @@ def sweep(
     targets: Sequence[Node] | None = None,
     stop: Iterable[Node] = (),
     watch: Watch | None = None,
+    order: list[Node] | None = None,
 ) -> dict[Node, Any]:
     """Pull the cotangents of `roots` back to `targets`, or to every leaf; returns them by node.
+
+    All that a sweep knows is local to it: two threads may sweep over shared leaves.
 
     Args:
         roots: cotangents to start from, arrays (Tensors with `record`).
@@ -95,58 +97,57 @@ def sweep(
         targets: nodes whose cotangents are wanted; what leads to none of them is left out.
         stop: nodes that are not looked behind, as if they were leaves.
         watch: told of every node and every contribution, in the order of BPTT.
+        order: `ancestors(roots, stop)`, where the caller has it already.
     """
     aims, halt = set(targets or ()), set(stop)
-    order = ancestors(roots, halt)
+    order = ancestors(roots, halt) if order is None else order
     wanted = _leading_to(order, aims) if targets is not None else None
+    checking = mode.node if isinstance(mode.node, _Anomaly) else None
     cotangents: dict[Node, Any] = dict(roots)
-    owned: set[Node] = set()
+    owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
-    checking = isinstance(mode.node, _Anomaly)
     for node in order:
         g = cotangents.pop(node, None)
         if g is None:
             continue
+        plan = node.plan
         if node.hooks:
             g = _run_hooks(node, g, record)
-        if node.retains and node.plan is not None:
-            accumulate(node, g, record)
-        if node.plan is None or node in aims:
+            owned.discard(node)
+        if node.retains and plan is not None:
+            accumulate(node, g if record else _own(g, xp), record)
+        if plan is None or node in aims:
             found[node] = g if record or node in owned else _own(g, xp)
-        if node.plan is None or node in halt or (wanted is not None and wanted.isdisjoint(node.parents)):
+        if plan is None or node in halt or (wanted is not None and wanted.isdisjoint(node.parents)):
             if watch is not None:
                 watch(node, g, ())
             continue
         if not record:
             xp = SPACES.get(type(g), xp)
-        if type(node) is Output:
-            bundle = node.parents[0]
-            cotangents.setdefault(bundle, [None] * len(bundle.outputs))[node.index] = g  # type: ignore[union-attr, arg-type]
+        if type(node) is Node:
+            pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
+        elif type(node) is Output:
+            bundle, i = node.parents[0], node.index
+            parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))  # type: ignore[arg-type, union-attr]
+            parts[i] = g if parts[i] is None else parts[i] + g
+            pulled = (None,)
             if watch is not None:
                 watch(node, g, (g,))
-            if not keep:
-                _free(node)
-            continue
-        if type(node) is Bundle:
-            g = [xp.zeros(s, dtype=d) if part is None else part for part, (s, d) in zip(g, node.outputs, strict=True)]
-        if record:
-            before, here.scope = here.scope, node.scope._replace(backward=True)
-            pulled = node.plan.pull(g, lifted(node), xp)
-            here.scope = before
         else:
-            pulled = node.plan.pull(g, node.saved, xp)
-        contributions = []
-        for parent, d in zip(node.parents, pulled, strict=True):
-            if d is None or not isinstance(parent, Node) or (wanted is not None and parent not in wanted):
-                contributions.append(None)
+            g = [xp.zeros(*like) if part is None else part for part, like in zip(g, node.outputs, strict=True)]  # type: ignore[attr-defined]
+            pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
+        sent = []
+        for parent, d in zip(node.parents, pulled):  # noqa: B905 (strict costs as much as the loop)
+            if d is None or parent is None or type(parent) is Origin or (wanted is not None and parent not in wanted):
+                sent.append(None)
                 continue
             if d.shape != parent.shape:
-                d = _unbroadcast(d, parent.shape, xp)
-            if d.dtype != parent.dtype:
+                d = _unbroadcast(d, node, parent, xp)
+            if d.dtype is not parent.dtype and d.dtype != parent.dtype:
                 d = d.astype(parent.dtype)
-            if checking:
-                mode.node.check_backward(node, d)
-            contributions.append(d)
+            if checking is not None:
+                checking.check_backward(node, d)
+            sent.append(d)
             there = cotangents.get(parent)
             if there is None:
                 cotangents[parent] = d
@@ -156,11 +157,21 @@ def sweep(
                 cotangents[parent] = there + d
                 if not record and there.ndim:
                     owned.add(parent)
-        if watch is not None:
-            watch(node, g, contributions)
+        if watch is not None and type(node) is not Output:
+            watch(node, g, sent)
         if not keep:
-            _free(node)
+            node.saved = None
+            node.parents = ()
     return found
+
+
+def _pull_recorded(node: Node, g: Any, xp: Any) -> Sequence[Any]:
+    """What a node sends to its parents, on the tape: the new nodes stand where it stands, marked as backward."""
+    before, here.scope = here.scope, node.scope._replace(backward=True)
+    try:
+        return node.plan.pull(g, lifted(node), xp)  # type: ignore[union-attr]
+    finally:
+        here.scope = before
 
 
 def lifted(node: Node) -> list[Any]:
@@ -195,16 +206,32 @@ def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
     return wanted
 
 
-def _unbroadcast(d: Any, shape: tuple[int, ...], xp: Any) -> Any:
-    """Undo broadcasting: sum over the axes that an input of `shape` was stretched along."""
-    extra = d.ndim - len(shape)
-    if extra < 0:
-        d, extra = xp.reshape(d, (1,) * -extra + d.shape), 0
-    stretched = [i + extra for i, n in enumerate(shape) if n == 1 and d.shape[i + extra] != 1]
-    if extra or stretched:
-        kept = tuple(1 if i in stretched else n for i, n in enumerate(d.shape) if i >= extra)
-        d = xp.reshape(xp.sum(d, axis=(*range(extra), *stretched)), kept)
-    return d if d.shape == shape else xp.broadcast_to(d, shape)
+def _unbroadcast(d: Any, node: Node, parent: Node, xp: Any) -> Any:
+    """Undo broadcasting: sum over the axes that the parent's value was stretched along."""
+    try:
+        axes, kept = _stretched(d.shape, parent.shape)
+    except ValueError:
+        raise ValueError(
+            f"expected the rule of {_describe(node)} to give a gradient of shape {parent.shape}, or one that it "
+            f"broadcasts to, got {d.shape}"
+        ) from None
+    if axes:
+        d = d.sum(axis=axes)
+    if d.shape != kept:
+        d = xp.reshape(d, kept)
+    return d if kept == parent.shape else xp.broadcast_to(d, parent.shape)
+
+
+@lru_cache(maxsize=4096)
+def _stretched(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of `shape` to sum over, and what is then the shape, for it to broadcast to `to`."""
+    extra = max(len(shape) - len(to), 0)
+    shape = (1,) * (len(to) - len(shape)) + shape
+    ends = list(zip(shape[extra:], to, strict=True))
+    if any(n != m and 1 not in (n, m) for n, m in ends):
+        raise ValueError
+    axes = [i + extra for i, (n, m) in enumerate(ends) if m == 1 and n != 1]
+    return (*range(extra), *axes), tuple([1 if m == 1 else n for n, m in ends])
 
 
 def _own(g: Any, xp: Any) -> Any:
@@ -212,33 +239,29 @@ def _own(g: Any, xp: Any) -> Any:
     return xp.array(g, copy=True)
 
 
+_adding = threading.Lock()
+
+
 def accumulate(node: Node, g: Any, record: bool) -> None:
-    """Add a cotangent to the node's `.grad`."""
-    new = g if record else Tensor(g if type(g) in SPACES else np.asarray(g))
-    if node.grad is None:
-        node.grad = new
-    elif record:
-        node.grad = node.grad + new
-    else:
-        node.grad = Tensor(node.grad.data + new.data)
+    """Add a cotangent to the node's `.grad`; two threads that share a leaf do not lose each other's."""
+    with _adding:
+        if record:
+            node.grad = g.clone() if node.grad is None else node.grad + g
+        else:
+            node.grad = Tensor(g if node.grad is None else node.grad.data + g)
 
 
 def _run_hooks(node: Node, g: Any, record: bool) -> Any:
+    """The cotangent after the node's hooks, each of which may replace it."""
     for hook in list((node.hooks or {}).values()):
-        shown = g if record else Tensor(g if type(g) in SPACES else np.asarray(g))
-        replaced = hook(shown)
+        replaced = hook(g if record else Tensor(g if type(g) in SPACES else np.asarray(g)))
         if replaced is None:
             continue
-        if not isinstance(replaced, Tensor) or replaced.shape != node.shape:
-            came = replaced.shape if isinstance(replaced, Tensor) else type(replaced).__name__
-            raise TypeError(f"expected a hook to return None or a Tensor of shape {node.shape}, got {came}")
+        if not isinstance(replaced, Tensor) or (replaced.shape, replaced.dtype) != (node.shape, node.dtype):
+            came = f"{replaced.dtype} {replaced.shape}" if isinstance(replaced, Tensor) else type(replaced).__name__
+            raise TypeError(f"expected a hook to return None or a {node.dtype} Tensor of shape {node.shape}, got {came}")
         g = replaced if record else replaced.data
     return g
-
-
-def _free(node: Node) -> None:
-    node.saved = None
-    node.parents = ()
 
 
 def _check_unwritten(node: Node) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ import numpy as np
 from tinygrad_rnn.namespaces import SCALARS, SPACES, Array, DeviceError, asarray, clock, device_of, namespace
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.symbols import Symbol, symbol, symbolic
-from tinygrad_rnn.tensor import Bundle, Origin, Output, Tensor, mode
+from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, mode
 
 OUTPUT = -1
 """In a plan's `kinds`: the saved value is the operation's output (0, 1, … are its inputs)."""
@@ -192,25 +192,25 @@ class _Plans(dict[int, "Plan | None"]):
 _RECORDER = '''\
 def {name}({signature}):
     {unwrap}
-    xp = SPACES.get(type({first}_))
-    if {unlike}:
+    xp = {library}
+    if xp is None:
         xp, ({arrays}) = agree(primitive, ({arrays}))
     try:
         y = forward(xp, {call})
     except Exception as error:
         raise explain(primitive, error, ({arrays})) from error
-    {wrap_scalar}
+    if type(y) not in SPACES and type(y) is not tuple:
+        y = xp.asarray(y)
     make = mode.node
-    mask = {mask}
-    if make is None or mask == 0:
-        return {plain}
-    plan = plans[mask]
-    if plan is None:
-        return {plain}
+    plan = plans[{mask}]
+    if make is None or plan is None:
+        return plain(primitive, make, y)
     parents = ({nodes})
-    if mask != {full}:
+    if None in parents:
         parents = origins(parents, ({originals}))
-    {recorded}
+    if type(y) is tuple:
+        return several(make, plan, parents, plan.save({saves}), y)
+    return Tensor(y, make(plan, parents, plan.save({saves}), y))
 '''
 
 _UNWRAP = """\
@@ -219,11 +219,14 @@ if isinstance({x}, Tensor):
     elif isinstance({x}, Symbol):
         return Symbol({op!r}, ({originals}), {params})
     else:
-        {x}_ = lift({x}); {x}n = None"""
+        {x}_ = {x} if type({x}) in SCALARS else lift({x}); {x}n = None"""
 
 
 def primitive(forward: Callable[..., Any]) -> Op:
     """Make an operation of a function over `xp`; attach its derivative rules with `.vjp`.
+
+    Inputs that may have a gradient stand before the slash (or are starred), parameters after it. The result is
+    an array, a scalar, or a tuple of arrays; it must not be one of the inputs, changed in place.
 
     >>> import tinygrad_rnn as tg
     >>> @tg.primitive
@@ -233,6 +236,8 @@ def primitive(forward: Callable[..., Any]) -> Op:
     >>> x = tg.tensor([2.0], requires_grad=True)
     >>> tg.grad(cube(x).sum(), x)
     tensor([12.])
+    >>> cube.primitive.rule_formulas()
+    {'x': '3·g·x·x'}
     """
     prim = Primitive(forward)
     record: Any = _variadic_recorder(prim) if prim.variadic else _recorder(prim)
@@ -253,25 +258,19 @@ def _recorder(prim: Primitive) -> Callable[..., Any]:
         spelled.insert(len(xs) + keyword_only, "*")
     originals = "".join(f"{x}, " for x in xs)
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
-    arrays = "".join(f"{x}_, " for x in xs)
-    saves = ", ".join([f"{x}_" for x in xs] + ["y"] + params)
+    classes = ", ".join(f"type({x}_)" for x in xs)
     source = _RECORDER.format(
         name=prim.name,
         signature=", ".join(spelled),
         unwrap="\n    ".join(_UNWRAP.format(x=x, op=prim.name, originals=originals, params=kinds) for x in xs),
-        first=xs[0],
-        unlike=" or ".join(["xp is None"] + [f"type({x}_) is not type({xs[0]}_)" for x in xs[1:]]),
-        arrays=arrays,
+        library=f"SPACES.get({classes})" if len(xs) == 1 else f"SETTLED.get(({classes}))",
+        arrays="".join(f"{x}_, " for x in xs),
         call=", ".join([f"{x}_" for x in xs] + [f"{p}={p}" for p in params]),
-        wrap_scalar="if type(y) not in SPACES and type(y) is not tuple:\n        y = xp.asarray(y)",
-        mask=" + ".join(f"{1 << i} * ({x}n is not None)" if i else f"({x}n is not None)" for i, x in enumerate(xs)),
-        plain="Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])",
+        mask=" | ".join(f"({x}n is not None) << {i}" if i else f"({x}n is not None)" for i, x in enumerate(xs)),
         nodes="".join(f"{x}n, " for x in xs),
-        full=(1 << len(xs)) - 1,
         originals=originals,
-        recorded=f"if type(y) is not tuple:\n        return Tensor(y, make(plan, parents, plan.save({saves}), y))\n"
-        f"    return several(plan, parents, plan.save({saves}), y)",
-    )  # fmt: skip
+        saves=", ".join([f"{x}_" for x in xs] + ["y"] + params),
+    )
     names = {**_TOOLS, **defaults, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
     filename = f"<recorder of {prim.name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -287,43 +286,77 @@ def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
         params = {**defaults, **given}
         if any(isinstance(x, Symbol) for x in inputs):
             return Symbol(prim.name, inputs, params)
-        raw = tuple(x.data if isinstance(x, Tensor) else lift(x) for x in inputs)
+        raw = tuple([x.data if isinstance(x, Tensor) else lift(x) for x in inputs])
         xp, arrays = agree(prim, raw)
         try:
             y = prim.forward(xp, *arrays, **params)
         except Exception as error:
             raise explain(prim, error, arrays) from error
-        nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
-        plan = prim.plans[1] if any(n is not None for n in nodes) else None
-        y = y if type(y) in SPACES else xp.asarray(y)
-        if plan is None or mode.node is None:
-            return Tensor(y)
+        if type(y) not in SPACES and type(y) is not tuple:
+            y = xp.asarray(y)
+        nodes = tuple([x.node if isinstance(x, Tensor) else None for x in inputs])
+        plan = prim.plans[any(n is not None for n in nodes)]
+        make = mode.node
+        if make is None or plan is None:
+            return plain(prim, make, y)
         saved = plan.save(arrays, y, *(params[p.name] for p in prim.params))
-        return Tensor(y, mode.node(plan, origins(nodes, inputs), saved, y))
+        parents = origins(nodes, inputs)
+        if type(y) is tuple:
+            return several(make, plan, parents, saved, y)
+        return Tensor(y, make(plan, parents, saved, y))
 
     record.__name__ = prim.name
     return record
 
 
 def lift(value: Any) -> Any:
-    """An operand as its operation takes it: arrays and Python scalars as they are, the rest as an array."""
+    """An operand as its operation takes it: arrays and Python scalars as they are, the rest as an array.
+
+    Raises TypeError for a list of Tensors that ask for a gradient, which would be lost.
+    """
     if type(value) in SPACES or type(value) in SCALARS or value is None:
         return value
+    if isinstance(value, list | tuple) and any(t.node is not None for t in _tensors(value)):
+        raise TypeError(
+            f"expected an operand that keeps its gradient, got a {type(value).__name__} of tensors that require "
+            "grad: join them with stack() or concatenate()"
+        )
     return asarray(value)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """The Tensors in nested lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+SETTLED: dict[tuple[type, ...], Any] = {}
+"""The operands' classes → their library, where that is settled by the classes alone (NumPy: one device)."""
 
 
 def agree(prim: Primitive, operands: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """The one library of all operands; Python scalars stay weak, unless there is nothing else."""
-    found = [a for a in operands if type(a) not in SCALARS and a is not None]
+    found = [a for a in operands if a is not None and type(a) not in SCALARS]
     if not found:
         operands = tuple(a if a is None else asarray(a) for a in operands)
         found = [a for a in operands if a is not None]
     if not found:
         raise TypeError(f"{prim.name}: expected at least one array, got none")
     xp = namespace(found[0])
-    if any(namespace(a) is not xp for a in found):
-        raise DeviceError(f"{prim.name}: expected all inputs on one device, got {' and '.join(dict.fromkeys(map(device_of, found)))}")
+    if len({type(a) for a in found}) > 1 or xp is not np:
+        devices = list(dict.fromkeys(map(device_of, found)))
+        if len(devices) > 1:
+            raise DeviceError(f"{prim.name}: expected all inputs on one device, got {' and '.join(devices)}")
+    elif len(operands) <= _ARITY:
+        SETTLED[tuple(map(type, operands))] = np
     return xp, operands
+
+
+_ARITY = 4
+"""Operand lists longer than this (a concatenation's) are not worth remembering."""
 
 
 def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Exception:
@@ -336,22 +369,30 @@ def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Excep
 
 def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
     """The parents, with what is known of those inputs that ask for no gradient."""
-    for node, x in zip(nodes, inputs, strict=True):
-        if node is None and isinstance(x, Tensor) and x.origin is None:
-            x.origin = Origin("", here.scope, key=next(clock))
-    return tuple(
-        x.origin if node is None and isinstance(x, Tensor) else node
-        for node, x in zip(nodes, inputs, strict=True)
-    )
+    parents = list(nodes)
+    for i, x in enumerate(inputs):
+        if parents[i] is None and isinstance(x, Tensor):
+            if x.origin is None:
+                x.origin = Origin("", here.scope, False, next(clock))
+            parents[i] = x.origin
+    return tuple(parents)
 
 
-def several(plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: tuple[Array, ...]) -> tuple[Tensor, ...]:
+def several(make: Any, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: tuple[Array, ...]) -> Any:
     """Record an operation with several outputs: one Bundle, one Output each."""
-    bundle = getattr(mode.node, "bundle", Bundle)(plan, parents, saved, ys)
-    return tuple(Tensor(y, Output(bundle, i, y)) for i, y in enumerate(ys))
+    bundle = Bundle(plan, parents, saved, ys) if make is Node else make.bundle(plan, parents, saved, ys)
+    return tuple([Tensor(y, Output(bundle, i, y)) for i, y in enumerate(ys)])
+
+
+def plain(prim: Primitive, make: Any, y: Any) -> Any:
+    """The result of a call that is not recorded."""
+    if make is not None and make is not Node:
+        make.look(prim, y)
+    return Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])
 
 
 _TOOLS: dict[str, Any] = {
-    "Tensor": Tensor, "Symbol": Symbol, "SPACES": SPACES, "mode": mode, "lift": lift, "agree": agree,
-    "explain": explain, "origins": origins, "several": several,
+    "Tensor": Tensor, "Symbol": Symbol, "SPACES": SPACES, "SCALARS": frozenset(SCALARS), "SETTLED": SETTLED,
+    "mode": mode, "lift": lift, "agree": agree, "explain": explain, "origins": origins, "several": several,
+    "plain": plain,
 }  # fmt: skip

@@ -123,7 +123,7 @@ class _Symbolic:
     """A namespace like NumPy's whose every function returns the symbol of its call."""
 
     def __getattr__(self, name: str) -> Callable[..., Symbol]:
-        if name.startswith("__"):
+        if name.startswith("__") or name == "ndarray":  # by that one knows an array library (Primitive.within)
             raise AttributeError(name)
         return lambda *args, **params: Symbol(name, args, params)
 

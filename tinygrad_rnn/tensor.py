@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn import namespaces
-from tinygrad_rnn.namespaces import Array
+from tinygrad_rnn.namespaces import Array, clock
 from tinygrad_rnn.scope import Scope, here
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Node:
         self.shape = out.shape
         self.dtype = out.dtype
         self.scope = here.scope
-        self.order = next(namespaces.clock)
+        self.order = next(clock)
         self.label = self.grad = self.hooks = None
         self.retains = False
 
@@ -73,9 +73,9 @@ class Node:
         return self.plan is None
 
 
-class _Shaped(NamedTuple):
-    shape: tuple[int, ...] = ()
-    dtype: Any = None
+class _Nothing:
+    shape = ()
+    dtype = None
 
 
 class Bundle(Node):
@@ -85,8 +85,8 @@ class Bundle(Node):
 
     def __init__(self, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], outs: tuple[Array, ...]):
         """Record the operation that made `outs`."""
-        super().__init__(plan, parents, saved, _Shaped())
-        self.outputs = tuple((out.shape, out.dtype) for out in outs)
+        Node.__init__(self, plan, parents, saved, _Nothing)  # super() would cost as much as the rest
+        self.outputs = [(out.shape, out.dtype) for out in outs]
 
 
 class Output(Node):
@@ -96,7 +96,7 @@ class Output(Node):
 
     def __init__(self, of: Bundle, index: int, out: Array) -> None:
         """Output number `index` of `of`."""
-        super().__init__(of.plan, (of,), (), out)
+        Node.__init__(self, of.plan, (of,), (), out)
         self.index = index
 
 

@@ -114,23 +114,27 @@ def _edge(graph: graphviz.Digraph, arrow: Arrow) -> None:
         quoted(token(arrow.source)), quoted(token(arrow.target)), id=quoted(token(arrow.id)),
         pos=head + " ".join(f"{number(x)},{number(y)}" for x, y in points),
         color=arrow.colour, penwidth=number(arrow.width), style=arrow.dash, tooltip=quoted(arrow.title),
+        arrowsize=f"{head_size(arrow.width) / 10:.2f}",
         arrowhead={"full": "normal", "open": "onormal", "none": "none"}[arrow.head],
         **{"class": " ".join(map(token, arrow.classes))},
     )  # fmt: skip
 
 
 def background(picture: Picture) -> str:
-    """All marks as one xdot drawing, which Graphviz paints behind the graph."""
+    """All marks as one xdot drawing, which Graphviz paints behind the graph.
+
+    Graphviz reads at most 16,384 characters of a string at once, so each line of it is continued.
+    """
     page = Box("", picture.width / 2, picture.height / 2, picture.width, picture.height, fill=picture.page)
     marks = [e for e in picture.elements if isinstance(e, Text | Group | Strip) or not {"node", "edge"} & {*e.classes}]
-    return " ".join(word for mark in [page, *marks] for word in _xdot(mark))
+    return " \\\n".join(words for mark in [page, *marks] for words in _xdot(mark))
 
 
 def _xdot(mark: Element) -> Iterator[str]:
     match mark:
         case Text():
             side = {"start": -1, "middle": 0, "end": 1}[mark.anchor]
-            text = plain(mark.text).replace("\\", "∖")
+            text = plain(mark.text).replace("\\", "∖").replace("\n", " ")
             yield f"F {number(mark.size)} {_counted(FONT + ('-Bold' if mark.bold else ''))}"
             yield f"c {_counted(mark.colour)} T {number(mark.x)} {number(mark.y)} {side} 0 {_counted(text)}"
         case Strip():

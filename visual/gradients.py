@@ -49,8 +49,8 @@ class Look:
             case _:
                 return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
 
-    def edge(self, link: Link, name: str, route: Route) -> Iterator[Element]:
-        """The forward arrow along the route and, where gradients are drawn, BPTT's beside it."""
+    def edge(self, link: Link, name: str, route: Route, stub: Route | None = None) -> Iterator[Element]:
+        """The forward arrow along the route and, where gradients are drawn, BPTT's beside it (or its stub)."""
         e, style = link.edge, self.style
         said = describe(link)
         if not self.gradients:
@@ -61,7 +61,7 @@ class Look:
             yield from self._forward(link, name, route, said)
             return
         yield from self._forward(link, name, beside(route, BESIDE), said)
-        back = beside(list(reversed(route)), BESIDE)
+        back = beside(list(reversed(stub or route)), BESIDE)
         dash: Dash = "dashed" if (e.projection or 0.0) >= 0.0 else "dotted"
         width = THIN + (WIDE - THIN) * min(abs(e.projection or 0.0) / (self.widest or 1.0), 1.0)
         arrow = Arrow(
@@ -82,7 +82,7 @@ class Look:
         if e.cut:
             yield Arrow(name, e.source, e.target, points, style["cut"], 1.3, classes=("edge", "cut"), title=said)
             x, y = middle(points)
-            yield Text(x, y + 5, "✂", style["cut"], 15, classes=("mark",))
+            yield Text(x, y - 4.5, "✂", style["cut"], 13, classes=("mark",))
             return
         missing = self.gradients and look(e.norm) == "missing"
         yield Arrow(
@@ -110,12 +110,12 @@ class Look:
         return Arrow(name, e.source, e.target, points, colour, 3.0, "dotted" if dash == "dotted" else "solid", "none",
                      classes, describe(link, "‖dW_t‖"))  # fmt: skip
 
-    def underline(self, box: Box, norm: float | None) -> Box | None:
-        """A band under a box in the colour of ‖∂L/∂value‖; none where it was not computed."""
+    def tab(self, box: Box, norm: float | None) -> Box | None:
+        """A tab on a box's upper left corner in the colour of ‖∂L/∂value‖; none where it was not computed."""
         if not self.gradients or look(norm) == "missing":
             return None
         fill = self.colour(norm) if look(norm) != "zero" else "none"
-        return Box("", box.x, box.y - box.height / 2 - 4.5, box.width - 6, 4, "", "box", fill, self.colour(norm),
+        return Box("", box.x - box.width / 2 + 7, box.y + box.height / 2 + 4, 10, 5, "", "box", fill, self.colour(norm),
                    weight=0.8, classes=("mark", "norm"))  # fmt: skip
 
 

@@ -11,10 +11,10 @@ above them (readout, losses: the head). Parameters are not placed here: see `rai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tinygrad_rnn.trace import Graph, Vertex
+from tinygrad_rnn.trace import Vertex
 from visual.cells import Template, label, template
 from visual.fold import Folded
 from visual.layered import depths, pack
@@ -91,6 +91,7 @@ class Grid:
     bends: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
     storeys: dict[str, int] = field(default_factory=dict)
     """Level of a vertex in the head or foot."""
+    folds: frozenset[str] = frozenset()
 
     @property
     def top(self) -> float:
@@ -110,7 +111,7 @@ class Grid:
         return slot.left + slot.width * (self.half(row) + 0.5) / self.halves
 
 
-def grid(folded: Folded, level: str, placed_elsewhere: set[str]) -> Grid:
+def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
     """Plan the vertices that are not `placed_elsewhere` (parameters, initial states)."""
     nodes = [v for v in folded.nodes if v.id not in placed_elsewhere]
     inner = [v for v in nodes if v.layer is not None and v.time is not None]
@@ -118,8 +119,8 @@ def grid(folded: Folded, level: str, placed_elsewhere: set[str]) -> Grid:
     index = {row: r for r, row in enumerate(rows)}
     times = sorted({v.time for v in nodes if v.time is not None})
     column = {t: k for k, t in enumerate(times)}
-    plan = Grid(rows, [], len({direction for _, direction in rows}), deep=any(v.kind != "cell" for v in inner
-                if v.kind != "fold"))  # fmt: skip
+    plan = Grid(rows, [], len({direction for _, direction in rows}), folds=frozenset(folded.folds))
+    plan.deep = any(v.kind not in ("cell", "fold") for v in inner)
     for v in inner:
         plan.home[v.id] = index[v.layer or 0, v.direction or "forward"], column[v.time or 0]
 
@@ -136,7 +137,7 @@ def grid(folded: Folded, level: str, placed_elsewhere: set[str]) -> Grid:
             fan.setdefault(link.edge.source, set()).add(link.edge.target)
     lanes = max(map(len, fan.values()), default=1)
 
-    templates = _templates(cells, wires, {f for f in folded.folds})
+    templates = _templates(cells, wires, plan.folds)
     drawn = [t for t, _ in templates.values()]
     wide = max((t.width for t in drawn), default=46.0)
     plan.height = max((t.height for t in drawn), default=46.0)
@@ -145,30 +146,27 @@ def grid(folded: Folded, level: str, placed_elsewhere: set[str]) -> Grid:
 
     ranges = {fold.first: fold.last for fold in folded.folds.values()}
     left = 0.0
-    stack = _busiest(nodes, plan)
+    stack = _widest(nodes, plan)
     for t in times:
         body = FOLD_WIDTH if t in ranges else wide
-        width = max((body + between) * plan.halves, 64.0 if stack == 1 else 74.0 * stack)
+        width = max((body + between) * plan.halves, stack)
         plan.slots.append(Slot(t, ranges.get(t, t), left, width))
         left += width
 
     outside = [v for v in nodes if v.id not in plan.home]
     foot, head = _foot_and_head(folded, outside, plan)
     floors = 1 + max((plan.storeys[v.id] for v in foot), default=-1)
-    base = floors * STOREY + (30.0 if floors else 34.0)
+    base = floors * STOREY + 44.0
     plan.bottom = [base + r * (plan.height + plan.gap) for r in range(len(rows))]
     _place_cells(plan, cells, templates)
-    _place_storeys(plan, foot, folded, lambda storey: base - 30.0 - BOX_HEIGHT / 2 - storey * STOREY)
-    _place_storeys(plan, head, folded, lambda storey: plan.top + 46.0 + _room(plan) + storey * STOREY)
+    _place_storeys(plan, foot, folded, lambda storey: base - 46.0 - BOX_HEIGHT / 2 - storey * STOREY)
+    room = 70.0 + (LANE * 2 if plan.deep else 0.0)
+    _place_storeys(plan, head, folded, lambda storey: plan.top + room + storey * STOREY)
     return plan
 
 
-def _room(plan: Grid) -> float:
-    return LANE * 2 if plan.deep else 0.0
-
-
 def _templates(
-    cells: dict[tuple[int, int], list[Vertex]], wires: dict[tuple[int, int], list[tuple[str, str]]], folds: set[str]
+    cells: dict[tuple[int, int], list[Vertex]], wires: dict[tuple[int, int], list[tuple[str, str]]], folds: frozenset[str]
 ) -> dict[tuple[int, int], tuple[Template, dict[str, str]]]:
     """The template of each open cell, made once for all cells that are built alike."""
     made: dict[object, Template] = {}
@@ -190,13 +188,14 @@ def inner_name(v: Vertex) -> str:
     return v.id.partition(f".t{v.time}.")[2] or v.id if v.kind != "cell" else ""
 
 
-def _busiest(nodes: Sequence[Vertex], plan: Grid) -> int:
-    """How many vertices of one operation's level share a step outside the rows: they stand side by side."""
-    count: dict[tuple[int | None, str], int] = {}
+def _widest(nodes: Sequence[Vertex], plan: Grid) -> float:
+    """How wide a column must be for what stands outside the rows at one step, side by side where alike."""
+    widths: dict[tuple[int | None, str], float] = {}
     for v in nodes:
-        if v.id not in plan.home and v.time is not None:
-            count[v.time, v.op] = count.get((v.time, v.op), 0) + 1
-    return max(count.values(), default=1)
+        if v.id not in plan.home and v.time is not None and v.kind != "fold":
+            wide = min(text_width(label(v), 11) + 32, 150.0)
+            widths[v.time, v.op] = widths.get((v.time, v.op), 0.0) + wide
+    return max(widths.values(), default=64.0)
 
 
 def _foot_and_head(folded: Folded, outside: Sequence[Vertex], plan: Grid) -> tuple[list[Vertex], list[Vertex]]:
@@ -250,7 +249,8 @@ def _place_cells(plan: Grid, cells: dict[tuple[int, int], list[Vertex]],
             plan.frames[row, column] = Rect(x, y, shape.width, plan.height)
 
 
-def _place_storeys(plan: Grid, members: Sequence[Vertex], folded: Folded, height_of) -> None:  # type: ignore[no-untyped-def]
+def _place_storeys(plan: Grid, members: Sequence[Vertex], folded: Folded,
+                   height_of: Callable[[int], float]) -> None:  # fmt: skip
     """Place the head or foot, storey by storey away from the rows: under or over what each is joined to."""
     joined: dict[str, list[str]] = {v.id: [] for v in members}
     for link in folded.links:
@@ -271,7 +271,7 @@ def _place_storeys(plan: Grid, members: Sequence[Vertex], folded: Folded, height
             width = text_width(label(v), 11) + 18
             if column >= 0:
                 slot = plan.slots[column]
-                width = min(width, slot.width / crowd[storey, column] - 10)
+                width = min(width + 4, slot.width / crowd[storey, column] - 10)
                 wish[v.id] = slot.x
             else:
                 near = [plan.place[n].x for n in joined[v.id] if n in plan.place]
@@ -282,8 +282,3 @@ def _place_storeys(plan: Grid, members: Sequence[Vertex], folded: Folded, height
         pack(names, wish, extent, 10.0, across)  # type: ignore[arg-type]
         for name in names:
             plan.place[name] = Rect(across[name], height_of(storey), extent[name], BOX_HEIGHT)
-
-
-def steps_of(graph: Graph) -> list[int]:
-    """The time steps of a graph, in order."""
-    return sorted({v.time for v in graph.nodes if v.time is not None})

@@ -13,9 +13,6 @@ from collections.abc import Iterator
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
 
-DASHES = {"solid": "", "dashed": "6 4", "dotted": "1.5 3.5"}
-
-
 def write(picture: Picture) -> str:
     """The picture as an SVG document.
 
@@ -57,7 +54,7 @@ class _Pen:
             case Strip():
                 yield self.opening(element) + '<g shape-rendering="crispEdges">'
                 for x, y, width, height, colour in element.cells():
-                    yield self.rect(x, y, width, height, f'fill="{escape(colour)}"')
+                    yield self.rect(x, y, min(width + 0.4, element.x + element.width - x), height, f'fill="{escape(colour)}"')
                 yield "</g></g>"
             case Text():
                 yield self.text(element)
@@ -70,10 +67,10 @@ class _Pen:
 
     def frame(self, element: Box | Group) -> str:
         dash, width = "", 1.0
-        if element.dash != "solid":
-            dash = f' stroke-dasharray="{DASHES[element.dash]}"'
         if isinstance(element, Box):
             width = element.weight
+        if element.dash != "solid":
+            dash = f' stroke-dasharray="{dashes(element.dash, width)}"'
         paint = f'fill="{escape(element.fill)}" stroke="{escape(element.line)}" stroke-width="{number(width)}"{dash}'
         if isinstance(element, Box) and element.shape == "circle":
             x, y = self.place(element.x, element.y)
@@ -108,7 +105,7 @@ class _Pen:
         path = "M" + ",".join(self.place(*points[0]))
         for k in range(1, len(points), 3):
             path += " C" + " ".join(",".join(self.place(*p)) for p in points[k : k + 3])
-        dash = f' stroke-dasharray="{DASHES[arrow.dash]}"' if arrow.dash != "solid" else ""
+        dash = f' stroke-dasharray="{dashes(arrow.dash, arrow.width)}"' if arrow.dash != "solid" else ""
         colour = escape(arrow.colour)
         drawn = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{number(arrow.width)}"{dash}/>'
         if arrow.head == "none":
@@ -119,6 +116,13 @@ class _Pen:
 
     def place(self, x: float, y: float) -> tuple[str, str]:
         return number(x), number(self.height - y)
+
+
+def dashes(dash: str, width: float) -> str:
+    """Lengths of stroke and gap, longer on a wide line so that both styles stay apart."""
+    if dash == "dotted":
+        return f"{number(max(width, 1.5))} {number(max(1.6 * width, 3.0))}"
+    return f"{number(max(2.4 * width, 6.0))} {number(max(1.2 * width, 3.5))}"
 
 
 def head_size(width: float) -> float:

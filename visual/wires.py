@@ -80,15 +80,11 @@ def _sides(plan: Grid, link: Link) -> tuple[str, str]:
         if abs(a.y - b.y) > 20:
             return ahead, "top" if a.y > b.y else "bottom"
         return ahead, behind
-    if inside and plan.deep and link.edge.source not in _fold_ids(plan):
+    if inside and plan.deep and source not in plan.folds:
         return ahead, "bottom" if b.y > a.y else "top"
     if a.y == b.y:
         return ("right", "left") if b.x > a.x else ("left", "right")
     return ("top", "bottom") if b.y > a.y else ("bottom", "top")
-
-
-def _fold_ids(plan: Grid) -> set[str]:
-    return {name for name, rect in plan.place.items() if rect.height == 90.0}
 
 
 def _order(plan: Grid, link: Link, here: str, there: str, side: str) -> tuple[float, float]:
@@ -100,7 +96,7 @@ def _order(plan: Grid, link: Link, here: str, there: str, side: str) -> tuple[fl
 def _spread(rect: Rect, side: str, group: list[_Plug]) -> None:
     group.sort(key=lambda plug: plug.order)
     length = rect.width if side in ("top", "bottom") else rect.height
-    step = min(19.0, (length - 10) / max(len(group) - 1, 1))
+    step = min(14.0, (length - 10) / max(len(group) - 1, 1))
     for k, plug in enumerate(group):
         shift = (k - (len(group) - 1) / 2) * step
         match side:

@@ -1,130 +1,93 @@
 """Every operation, under NumPy's names; and Tensor's methods and operators, which are these functions.
 
 This namespace is also the `xp` of a rule that is run on Tensors: whatever a rule calls on NumPy is here
-under the same name, so the gradient it computes is itself recorded.
+under the same name, so the gradient it computes is itself recorded. Read `elementwise` first; then in any
+order `reduce`, `shape`, `index` (pick and place), `linear` (products), `conv` (windows), `random`,
+`convert` (dtype, device, constants).
 """
+# ruff: noqa: F403, F405  (each file lists in __all__ what it gives to this namespace)
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from tinygrad_rnn.autodiff import backward
-from tinygrad_rnn.namespaces import asarray, namespace, on_device, to_device
-from tinygrad_rnn.ops.elementwise import *  # noqa: F403
-from tinygrad_rnn.ops.elementwise import (
-    add, divide, equal, greater, greater_equal, less, less_equal, multiply, negative, not_equal, power, subtract,
-)  # fmt: skip
-from tinygrad_rnn.ops.index import embedding, getitem, place, take  # noqa: F401
-from tinygrad_rnn.ops.linear import linear, matmul  # noqa: F401
-from tinygrad_rnn.ops.random import dropout  # noqa: F401
-from tinygrad_rnn.ops.reduce import (  # noqa: F401
-    all, any, argmax, argmin, cumsum, log_softmax, logsumexp, max, mean, min, softmax, sum,
-)  # fmt: skip
-from tinygrad_rnn.ops.shape import (  # noqa: F401
-    broadcast_to, concatenate, expand_dims, flip, permute_dims, reshape, split, squeeze, stack, swapaxes, transpose,
-)  # fmt: skip
-from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.ops import conv, convert, elementwise, index, random, reduce, shape
+from tinygrad_rnn.ops import linear as products
+from tinygrad_rnn.ops.conv import *
+from tinygrad_rnn.ops.convert import *
+from tinygrad_rnn.ops.elementwise import *
+from tinygrad_rnn.ops.index import *
+from tinygrad_rnn.ops.linear import *
+from tinygrad_rnn.ops.random import *
+from tinygrad_rnn.ops.reduce import *
+from tinygrad_rnn.ops.shape import *
 from tinygrad_rnn.tensor import Tensor, raw
 
-
-@primitive
-def astype(xp, x, /, dtype):
-    """x in another dtype; the gradient goes back in x's own."""
-    return x.astype(dtype)
-
-
-astype.vjp(x=lambda g, x_dtype: g.astype(x_dtype))
-
-
-@primitive
-def copy(xp, x, /):
-    """x in memory of its own."""
-    return xp.array(x, copy=True)
-
-
-copy.vjp(x=lambda g: g)
-
-
-@primitive
-def _move(xp, x, /, device):
-    return to_device(x, device)
-
-
-_move.vjp(x=lambda g, x_device: to(g, x_device) if isinstance(g, Tensor) else to_device(g, x_device))
-
-
-def zeros(shape: Any, dtype: Any = None) -> Tensor:
-    """Zeros on the default device."""
-    return Tensor(on_device(None, lambda xp: xp.zeros(shape, dtype=dtype)))
-
-
-def zeros_like(x: Any) -> Tensor:
-    """Zeros of x's shape, dtype and device."""
-    return Tensor(namespace(raw(x)).zeros_like(raw(x)))
-
-
-def ones_like(x: Any) -> Tensor:
-    """Ones of x's shape, dtype and device."""
-    return Tensor(namespace(raw(x)).ones_like(raw(x)))
-
+__all__: list[str] = []
+__all__ += elementwise.__all__
+__all__ += reduce.__all__
+__all__ += shape.__all__
+__all__ += index.__all__
+__all__ += products.__all__
+__all__ += conv.__all__
+__all__ += random.__all__
+__all__ += convert.__all__
 
 # -- Tensor's operators and methods --------------------------------------------------------------------
 
+_BINARY = {
+    "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul,
+    "floordiv": floor_divide, "mod": remainder, "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
+}  # fmt: skip
+_ORDER = {"eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal}
+_UNARY = {"neg": negative, "abs": abs, "invert": bitwise_invert}
+_METHODS = """
+    abs sign floor ceil round square sqrt exp expm1 log log1p sin cos tan sinh cosh tanh arcsin arccos arctan
+    erf sigmoid relu softplus clip maximum minimum logical_not isnan isinf isfinite
+    sum mean prod max min var std norm any all argmax argmin cumsum cumprod logsumexp softmax log_softmax
+    swapaxes moveaxis expand_dims squeeze broadcast_to flip roll repeat tile tril triu split unstack
+    take gather scatter_add sort argsort diagonal trace matmul dot astype copy to
+"""
 
-def _reflected(op: Any) -> Any:
+
+def _reflected(op):
     return lambda self, other: op(other, self)
 
 
-def _attach() -> None:
-    both = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul}
-    for name, op in both.items():
-        setattr(Tensor, f"__{name}__", op)
-        setattr(Tensor, f"__r{name}__", _reflected(op))
-    order = {"eq": equal, "ne": not_equal, "lt": less, "le": less_equal, "gt": greater, "ge": greater_equal}
-    for name, op in {**order, "and": logical_and, "or": logical_or}.items():  # noqa: F405
-        setattr(Tensor, f"__{name}__", op)
-    namespace_ = globals()
-    for name in _METHODS:
-        setattr(Tensor, name, namespace_[name])
-    Tensor.__neg__ = negative  # type: ignore[assignment]
-    Tensor.__invert__ = logical_not  # type: ignore[attr-defined]  # noqa: F405
-    Tensor.__abs__ = abs  # type: ignore[attr-defined]  # noqa: F405
-    Tensor.__getitem__ = lambda self, key: getitem(self, raw(key))  # type: ignore[assignment]
-    Tensor.T = property(lambda self: permute_dims(self))  # type: ignore[assignment]
-    Tensor.mT = property(lambda self: swapaxes(self, -1, -2))  # type: ignore[assignment]
-    Tensor.backward = backward  # type: ignore[attr-defined]
-    Tensor.reshape = _reshape  # type: ignore[attr-defined]
-    Tensor.transpose = _transpose  # type: ignore[attr-defined]
-    Tensor.clone = copy  # type: ignore[attr-defined]
-    Tensor.to = to  # type: ignore[attr-defined]
-    Tensor.cpu = lambda self: to(self, "cpu")  # type: ignore[attr-defined]
-    Tensor.cuda = lambda self: to(self, "cuda")  # type: ignore[attr-defined]
-
-
-_METHODS = (
-    "abs sign sqrt square exp expm1 log log1p sin cos tan sinh cosh tanh arcsin arccos arctan erf sigmoid relu "
-    "softplus clip maximum minimum sum mean max min any all argmax argmin cumsum logsumexp softmax log_softmax "
-    "swapaxes expand_dims squeeze broadcast_to flip split take matmul astype"
-).split()
-
-
-def _reshape(self: Tensor, *shape: Any) -> Any:
+def _reshape(self, *shape):
     """The same entries in another shape: `t.reshape(2, 3)` or `t.reshape((2, 3))`."""
     return reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
 
 
-def _transpose(self: Tensor, *axes: Any) -> Any:
+def _transpose(self, *axes):
     """The axes in another order, reversed by default: `t.transpose(1, 0, 2)`."""
     return permute_dims(self, (axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes) or None)
 
 
-def to(x: Tensor, where: Any) -> Any:
-    """x on another device ("cpu", "cuda:1") or in another dtype; x itself where nothing changes."""
-    if isinstance(where, str) and where.partition(":")[0] in ("cpu", "cuda"):
-        return x if to_device(x.data, where) is x.data else _move(x, where)
-    return x if x.dtype == np.dtype(where) else astype(x, np.dtype(where))
+def _iterate(self):
+    """The slices along the first axis, from one recorded operation."""
+    if not self.ndim:
+        raise TypeError("expected a tensor with at least one axis, got a 0-d one: nothing to iterate over")
+    return iter(unstack(self))
 
 
-_attach()
+def _attach(**methods):
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
+_attach(**{f"__{name}__": op for name, op in {**_BINARY, **_ORDER, **_UNARY}.items()})
+_attach(**{f"__r{name}__": _reflected(op) for name, op in _BINARY.items()})
+_attach(**{name: globals()[name] for name in _METHODS.split()})
+_attach(
+    __getitem__=lambda self, key: getitem(self, raw(key)),
+    __iter__=_iterate,
+    T=property(lambda self: permute_dims(self)),
+    mT=property(lambda self: swapaxes(self, -1, -2)),
+    backward=backward,
+    reshape=_reshape,
+    transpose=_transpose,
+    flatten=lambda self: reshape(self, (-1,)),
+    clone=copy,
+    cpu=lambda self: to(self, "cpu"),
+    cuda=lambda self: to(self, "cuda"),
+)

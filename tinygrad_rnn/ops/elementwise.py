@@ -12,11 +12,11 @@ from tinygrad_rnn.ops import special
 from tinygrad_rnn.primitive import primitive
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "power", "square", "sqrt", "abs",
-    "sign", "floor", "ceil", "round",
-    "exp", "expm1", "log", "log1p", "log2", "log10", "logaddexp",
-    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
-    "erf", "sigmoid", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "power", "square",
+    "sqrt", "abs", "sign", "floor", "ceil", "round", "exp", "expm1", "log", "log1p", "log2", "log10",
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2",
+    "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
+    "erf", "sigmoid", "relu", "leaky_relu", "elu", "logaddexp", "softplus", "silu", "gelu",
     "maximum", "minimum", "clip", "where",
     "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not",
@@ -225,18 +225,6 @@ log10.vjp(x=lambda g, x: g / (x * math.log(10)))
 
 
 @primitive
-def logaddexp(xp, a, b, /):
-    """log(eᵃ + eᵇ), without overflow."""
-    return xp.logaddexp(a, b)
-
-
-logaddexp.vjp(
-    a=lambda g, xp, a, b: g * sigmoid.within(xp)(a - b),
-    b=lambda g, xp, a, b: g * sigmoid.within(xp)(b - a),
-)
-
-
-@primitive
 def sin(xp, x, /):
     """Sine of an angle in radians."""
     return xp.sin(x)
@@ -402,6 +390,18 @@ def elu(xp, x, /, alpha=1.0):
 
 
 elu.vjp(x=lambda g, xp, x, alpha: xp.where(x > 0, g, g * alpha * xp.exp(xp.minimum(x, 0))))
+
+
+@primitive
+def logaddexp(xp, a, b, /):
+    """log(eᵃ + eᵇ), without overflow."""
+    return xp.logaddexp(a, b)
+
+
+logaddexp.vjp(
+    a=lambda g, xp, a, b: g * sigmoid.within(xp)(a - b),
+    b=lambda g, xp, a, b: g * sigmoid.within(xp)(b - a),
+)
 
 
 @primitive

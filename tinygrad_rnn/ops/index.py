@@ -16,7 +16,8 @@ from tinygrad_rnn.symbols import Symbol
 from tinygrad_rnn.tensor import Tensor, raw
 
 __all__ = [
-    "getitem", "place", "take", "take_along_axis", "gather", "scatter_add", "argsort", "sort", "diagonal", "embedding",
+    "getitem", "place", "take", "embedding", "take_along_axis", "gather", "scatter_add",
+    "argsort", "sort", "diagonal",
 ]  # fmt: skip
 
 
@@ -33,17 +34,16 @@ def place(xp, source, /, key, shape):
     if _once(key):
         y[key] = source
     else:
-        at = xp.arange(y.size).reshape(shape)[key]  # one number per entry: added up five times faster than rows
+        at = xp.arange(y.size).reshape(shape)[key]  # one number per entry: five times faster than rows
         xp.add.at(y.reshape(-1), at.reshape(-1), xp.broadcast_to(source, at.shape).reshape(-1))
     return y
 
 
 def _once(key):
     """Whether a key surely picks every entry at most once: slices, ints, None, ..., booleans."""
-    return all(
-        part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) or getattr(part, "dtype", 0) == bool
-        for part in (key if isinstance(key, tuple) else (key,))
-    )
+    parts = key if isinstance(key, tuple) else (key,)
+    basic = (int, np.integer, slice, type(None), type(Ellipsis))
+    return all(isinstance(part, basic) or str(getattr(part, "dtype", None)) == "bool" for part in parts)
 
 
 getitem.vjp(x=lambda g, xp, x_shape, key: place.within(xp)(g, key, x_shape))
@@ -102,7 +102,8 @@ def _index(x, index, name):
     """The index as an array of x's device, of as many axes as x."""
     found = namespace(x.data).asarray(raw(index))
     if found.dtype.kind not in "iu" or found.ndim != x.ndim:
-        raise IndexError(f"{name}: expected integer indices with {x.ndim} axes, got {found.dtype}{list(found.shape)}")
+        came = f"{found.dtype}{list(found.shape)}"
+        raise IndexError(f"{name}: expected integer indices with {x.ndim} axes, got {came}")
     return found
 
 
@@ -145,7 +146,7 @@ def _check_smaller(inner, outer, axis, name, what):
     if axis is not None and not -len(outer) <= axis < max(len(outer), 1):
         raise IndexError(f"{name}: expected an axis of {what}, which has {len(outer)}, got {axis}")
     free = None if axis is None or not outer else axis % len(outer)
-    if len(inner) != len(outer) or any(i > o for d, (i, o) in enumerate(zip(inner, outer, strict=True)) if d != free):
+    if any(i > o for d, (i, o) in enumerate(zip(inner, outer, strict=False)) if d != free):
         raise IndexError(f"{name}: expected indices that fit into {what} {list(outer)}, got {list(inner)}")
 
 

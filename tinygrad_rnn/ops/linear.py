@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from string import ascii_letters
 
 from tinygrad_rnn.ops.index import as_tensor, diagonal
 from tinygrad_rnn.ops.reduce import sum
@@ -70,7 +71,8 @@ def tensordot(a, b, axes=2):
     inner_a, inner_b = ([i] if isinstance(i, int) else list(i) for i in axes)
     inner_a, inner_b = [i % a.ndim for i in inner_a], [i % b.ndim for i in inner_b]
     if [a.shape[i] for i in inner_a] != [b.shape[i] for i in inner_b]:
-        raise ValueError(f"tensordot: expected axes of equal lengths, got {inner_a} of {a.shape} and {inner_b} of {b.shape}")
+        came = f"{inner_a} of {a.shape} and {inner_b} of {b.shape}"
+        raise ValueError(f"tensordot: expected axes of equal lengths, got {came}")
     outer_a = [i for i in range(a.ndim) if i not in inner_a]
     outer_b = [i for i in range(b.ndim) if i not in inner_b]
     shape = (*(a.shape[i] for i in outer_a), *(b.shape[i] for i in outer_b))
@@ -94,32 +96,66 @@ def outer(a, b):
 
 
 @primitive
-def _einsum(xp, *operands, subscripts):
-    return xp.einsum(subscripts, *operands, optimize=len(operands) > 1)
+def _einsum(xp, *operands, subscripts, optimize=True):
+    return xp.einsum(subscripts, *operands, optimize=optimize)
 
 
-def _einsum_rule(g, operands, subscripts):
-    """For each operand: the sum in which it and the output have changed places."""
+def _einsum_rule(g, xp, operands, subscripts, optimize):
+    """To each operand the same sum, in which it and the output have changed places."""
     terms, result = subscripts.split("->")
     terms = terms.split(",")
-    return [
-        _share(labels, [result, *terms[:k], *terms[k + 1 :]], [g, *operands[:k], *operands[k + 1 :]], operands[k].shape)
-        for k, labels in enumerate(terms)
-    ]
+    cotangents = []
+    for k, labels in enumerate(terms):
+        others = [result, *terms[:k], *terms[k + 1 :]]
+        kept = "".join(c for c in labels if c in "".join(others))
+        d = xp.einsum(",".join(others) + "->" + kept, g, *operands[:k], *operands[k + 1 :], optimize=optimize)
+        lengths = iter(d.shape)
+        cotangents.append(xp.reshape(d, tuple(next(lengths) if c in kept else 1 for c in labels)))
+    return cotangents
 
 
-def einsum(subscripts, *operands):
-    """Products of operands summed by labels: einsum("ij,jk->ik", a, b); labels and `...` as in NumPy.
+_einsum.vjp(operands=_einsum_rule)
+
+
+def einsum(subscripts, *operands, optimize=True):
+    """Products of operands summed by labels: "ij,jk->ik" is the matrix product; labels and `...` as NumPy's.
 
     >>> einsum("ij,j", [[1, 2], [3, 4]], [1, 10])
     tensor([21, 43])
     """
-    operands = [as_tensor(x) for x in operands]
-    terms, result = _read(subscripts, operands)
+    xs = [as_tensor(x) for x in operands]
+    terms, result = _labels(subscripts.replace(" ", ""), [x.ndim for x in xs])
     for k, labels in enumerate(terms):
-        for label in [c for c, n in Counter(labels).items() for _ in range(n - 1)]:
-            first = terms[k].index(label)
-            second = terms[k].index(label, first + 1)
-            operands[k] = diagonal(operands[k], 0, first, second)
-            terms[k] = terms[k][:first] + terms[k][first + 1 : second] + terms[k][second + 1 :] + label
-    return _einsum(*operands, subscripts=",".join(terms) + "->" + result)
+        for c in [c for c, times in Counter(labels).items() for _ in range(times - 1)]:  # "ii": its diagonal
+            first = terms[k].index(c)
+            second = terms[k].index(c, first + 1)
+            xs[k] = diagonal(xs[k], 0, first, second)
+            terms[k] = terms[k][:first] + terms[k][first + 1 : second] + terms[k][second + 1 :] + c
+    return _einsum(*xs, subscripts=",".join(terms) + "->" + result, optimize=optimize)
+
+
+def _labels(subscripts, ndims):
+    """One label for every axis of every operand, and of the result: `...` and the arrow spelled out."""
+    given, arrow, result = subscripts.partition("->")
+    terms = given.split(",")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum: expected {len(terms)} operands for {subscripts!r}, got {len(ndims)}")
+    spare = [c for c in ascii_letters if c not in subscripts]
+    longest = ""
+    for k, (term, ndim) in enumerate(zip(terms, ndims, strict=True)):
+        named = term.replace("...", "")
+        free = ndim - len(named)
+        if free < 0 or (free and "..." not in term):
+            raise ValueError(f"einsum: expected an operand with the axes {term!r}, got one with {ndim}")
+        dots = "".join(spare[:free][::-1])
+        terms[k] = term.replace("...", dots)
+        longest = max(longest, dots, key=len)
+    if not arrow:
+        once = [c for c, times in Counter(given).items() if times == 1 and c.isalpha()]
+        result = "..." + "".join(sorted(once))
+    return terms, result.replace("...", longest)
+
+
+def trace(x, offset=0, axis1=0, axis2=1):
+    """The sum of a diagonal."""
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -71,7 +71,7 @@ def prod(xp, x, /, axis=None, keepdims=False):
 
 
 def _prod_rule(g, xp, x, axis):
-    """To each entry the product of the others: of those before it and those after it. Zeros are no trouble."""
+    """To each entry the product of the others, those before and those after: right also at zeros."""
     axes = _axes(axis, x.ndim)
     rest = tuple(i for i in range(x.ndim) if i not in axes)
     order = (*rest, *axes)

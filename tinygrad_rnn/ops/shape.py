@@ -152,6 +152,16 @@ def concatenate(arrays, axis=0):
 
 
 @primitive
+def unstack(xp, x, /, axis=0):
+    """The slices of x along `axis`, without it: `stack` undone; a tuple of views."""
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple([x[(*before, i, ...)] for i in range(x.shape[axis])])
+
+
+unstack.vjp(x=lambda g, xp, axis: xp.stack(g, axis=axis))
+
+
+@primitive
 def _stack(xp, *arrays, axis=0):
     return xp.stack(arrays, axis=axis)
 
@@ -170,23 +180,14 @@ def split(xp, x, /, indices_or_sections, axis=0):
     if not isinstance(indices_or_sections, int):
         return tuple(xp.split(x, indices_or_sections, axis=axis))
     if indices_or_sections < 1 or x.shape[axis] % indices_or_sections:
-        raise ValueError(f"expected an axis that divides into {indices_or_sections} equal parts, got length {x.shape[axis]}")
+        came = f"{indices_or_sections} of length {x.shape[axis]}"
+        raise ValueError(f"expected sections that divide the axis equally, got {came}")
     length = x.shape[axis] // indices_or_sections
     before = (slice(None),) * (axis % x.ndim)
     return tuple([x[(*before, slice(i * length, (i + 1) * length))] for i in range(indices_or_sections)])
 
 
 split.vjp(x=lambda g, xp, axis: xp.concatenate(g, axis=axis))
-
-
-@primitive
-def unstack(xp, x, /, axis=0):
-    """The slices of x along `axis`, without it: `stack` undone; a tuple of views."""
-    before = (slice(None),) * (axis % x.ndim)
-    return tuple([x[(*before, i, ...)] for i in range(x.shape[axis])])
-
-
-unstack.vjp(x=lambda g, xp, axis: xp.stack(g, axis=axis))
 
 
 # -- repeat and pad ------------------------------------------------------------------------------------
@@ -253,5 +254,5 @@ def pad(x, pad_width, mode="constant", constant_values=0):
         raise ValueError(f"expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
     for axis, width in enumerate(widths):
         if any(width):
-            x = _lines(x, axis, np.pad(np.arange(x.shape[axis]), width, mode=mode))  # type: ignore[call-overload]
+            x = _lines(x, axis, np.pad(np.arange(x.shape[axis]), width, mode=mode))
     return x

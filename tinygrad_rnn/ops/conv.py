@@ -1,0 +1,194 @@
+"""Convolution and pooling: both look at the input through windows.
+
+`windows` shows every window of the last axes as a view, copying nothing; `overlap_add` is its transpose.
+A convolution is then one matrix product, a pooling one reduction. Arguments as PyTorch's: x is
+(N, C, L) or (N, C, H, W), without N for one example; sizes are one int, or one for each axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from tinygrad_rnn.namespaces import namespace
+from tinygrad_rnn.ops.index import as_tensor
+from tinygrad_rnn.ops.linear import matmul
+from tinygrad_rnn.ops.reduce import max, mean, sum
+from tinygrad_rnn.ops.shape import pad, permute_dims, reshape
+from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.tensor import Tensor
+
+__all__ = [
+    "windows", "overlap_add", "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
+]  # fmt: skip
+
+
+@primitive
+def windows(xp, x, /, size, stride, dilation):
+    """Every window over the last axes, as a view: (…, L) → (…, positions, size); one entry per axis."""
+    n = x.ndim - len(size)
+    axes = zip(x.shape[n:], size, stride, dilation, strict=True)
+    positions = tuple((length - d * (k - 1) - 1) // s + 1 for length, k, s, d in axes)
+    if any(p < 1 for p in positions):
+        raise ValueError(f"expected windows that fit into {x.shape[n:]}, got {size}, dilation {dilation}")
+    steps = tuple(factor * step for factor, step in zip((*stride, *dilation), x.strides[n:] * 2, strict=True))
+    return xp.lib.stride_tricks.as_strided(x, (*x.shape[:n], *positions, *size), (*x.strides[:n], *steps))
+
+
+@primitive
+def overlap_add(xp, w, /, shape, stride, dilation):
+    """Windows laid back into zeros of `shape`; where they overlap, they add up."""
+    y = xp.zeros(shape, dtype=w.dtype)
+    count = len(stride)
+    positions, size = w.shape[-2 * count : -count], w.shape[-count:]
+    for offset in itertools.product(*map(range, size)):
+        axes = zip(offset, positions, stride, dilation, strict=True)
+        y[(..., *[slice(o * d, o * d + s * (p - 1) + 1, s) for o, p, s, d in axes])] += w[(..., *offset)]
+    return y
+
+
+windows.vjp(x=lambda g, xp, x_shape, stride, dilation: overlap_add.within(xp)(g, x_shape, stride, dilation))
+overlap_add.vjp(w=lambda g, xp, w_shape, stride, dilation: (
+    windows.within(xp)(g, w_shape[-len(stride):], stride, dilation)
+))  # fmt: skip
+
+
+# -- convolution ---------------------------------------------------------------------------------------
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """yₒ[t] = biasₒ + Σ_c Σ_k weight[o, c, k]·x_c[stride·t + dilation·k - padding].
+
+    x (N, C, L), weight (O, C/groups, K), bias (O) → (N, O, positions); `padding` may be "same" or "valid".
+    ValueError where shapes do not fit.
+
+    >>> conv1d([[[1, 2, 3, 4]]], [[[1, 1]]])
+    tensor([[[3, 5, 7]]])
+    """
+    return _conv(x, weight, bias, stride, padding, dilation, groups, 1)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """conv1d over two axes: x (N, C, H, W), weight (O, C/groups, K, K′), bias (O) → (N, O, H′, W′)."""
+    return _conv(x, weight, bias, stride, padding, dilation, groups, 2)
+
+
+def _conv(x, weight, bias, stride, padding, dilation, groups, dims):
+    x, weight = as_tensor(x), as_tensor(weight)
+    if x.ndim == dims + 1:
+        y = _conv(reshape(x, (1, *x.shape)), weight, bias, stride, padding, dilation, groups, dims)
+        return reshape(y, y.shape[1:])
+    name = f"conv{dims}d"
+    if x.ndim != dims + 2 or weight.ndim != dims + 2:
+        came = f"{x.shape} and {weight.shape}"
+        raise ValueError(f"{name}: expected x and weight with {dims + 2} axes, got {came}")
+    (n, channels), (outs, depth), size = x.shape[:2], weight.shape[:2], weight.shape[2:]
+    if channels != depth * groups or outs % groups:
+        raise ValueError(
+            f"{name}: expected a weight ({groups}·any, {channels}/{groups}, …) for {channels} channels and "
+            f"groups={groups}, got {weight.shape}"
+        )
+    stride, dilation = _each(stride, dims, name), _each(dilation, dims, name)
+    wide = _padded(x, _margins(padding, size, stride, dilation, name), 0)
+    view = windows(wide, size, stride, dilation)
+    positions = view.shape[2 : 2 + dims]
+    # (N, G, C/G, positions, size) → per group, a row for every position of every example, times weightᵀ
+    view = reshape(view, (n, groups, depth, *view.shape[2:]))
+    view = permute_dims(view, (1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims)))
+    rows = reshape(view, (groups, n * math.prod(positions), depth * math.prod(size)))
+    kernels = reshape(weight, (groups, outs // groups, depth * math.prod(size)))
+    y = reshape(matmul(rows, kernels.mT), (groups, n, *positions, outs // groups))
+    y = reshape(permute_dims(y, (1, 0, y.ndim - 1, *range(2, 2 + dims))), (n, outs, *positions))
+    return y if bias is None else y + reshape(bias, (outs,) + (1,) * dims)
+
+
+def _each(value, dims, name):
+    """One number for each axis."""
+    values = (value,) * dims if isinstance(value, int) else tuple(value)
+    if len(values) != dims or any(v < 0 for v in values):
+        raise ValueError(f"{name}: expected one int ≥ 0, or {dims} of them, got {value!r}")
+    return values
+
+
+def _margins(padding, size, stride, dilation, name):
+    """What to put before and after each axis; "same" keeps the length, an odd one more coming after."""
+    if padding == "valid":
+        padding = 0
+    if padding != "same":
+        return tuple((p, p) for p in _each(padding, len(size), name))
+    if any(s != 1 for s in stride):
+        raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
+    totals = [d * (k - 1) for k, d in zip(size, dilation, strict=True)]
+    return tuple((total // 2, total - total // 2) for total in totals)
+
+
+# -- pooling -------------------------------------------------------------------------------------------
+
+
+def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The largest entry of every window of the last axis; `stride` is the window's size by default."""
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 1)
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The largest entry of every window of the last two axes."""
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)
+
+
+def avg_pool1d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of every window of the last axis; the padding counts as zeros, or not at all."""
+    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of every window of the last two axes."""
+    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 2)
+
+
+def _max_pool(x, size, stride, padding, dilation, ceil_mode, dims):
+    x = as_tensor(x)
+    dilation = _each(dilation, dims, f"max_pool{dims}d")
+    size, stride, margins, extra = _pooled(f"max_pool{dims}d", x, size, stride, padding, dilation, ceil_mode)
+    lowest = -math.inf if x.dtype.kind == "f" else namespace(x.data).iinfo(x.dtype).min
+    wide = _padded(x, [(a, b + more) for (a, b), more in zip(margins, extra, strict=True)], lowest)
+    return max(windows(wide, size, stride, dilation), axis=tuple(range(-dims, 0)))
+
+
+def _avg_pool(x, size, stride, padding, ceil_mode, count_include_pad, dims):
+    x = as_tensor(x)
+    ones = (1,) * dims
+    size, stride, margins, extra = _pooled(f"avg_pool{dims}d", x, size, stride, padding, ones, ceil_mode)
+    over, beyond = tuple(range(-dims, 0)), [(0, more) for more in extra]
+    seen = windows(_padded(_padded(x, margins, 0), beyond, 0), size, stride, ones)
+    if not any(extra) and (count_include_pad or not any(map(any, margins))):
+        return mean(seen, axis=over)
+    counted = Tensor(namespace(x.data).ones(x.shape[-dims:], dtype=x.dtype))
+    counted = _padded(_padded(counted, margins, int(count_include_pad)), beyond, 0)
+    return sum(seen, axis=over) / sum(windows(counted, size, stride, ones), axis=over)
+
+
+def _padded(x, margins, value):
+    """x with margins at its last axes."""
+    if not any(map(any, margins)):
+        return x
+    return pad(x, [(0, 0)] * (x.ndim - len(margins)) + list(margins), constant_values=value)
+
+
+def _pooled(name, x, size, stride, padding, dilation, ceil_mode):
+    """Sizes, strides and margins per axis; and, with ceil_mode, what the last window needs beyond them."""
+    dims = len(dilation)
+    if x.ndim not in (dims + 1, dims + 2):
+        raise ValueError(f"{name}: expected x with {dims + 1} or {dims + 2} axes, got shape {x.shape}")
+    size = _each(size, dims, name)
+    stride = size if stride is None else _each(stride, dims, name)
+    padding = _each(padding, dims, name)
+    if any(2 * p > k for p, k in zip(padding, size, strict=True)):
+        raise ValueError(f"{name}: expected a padding of at most half the window {size}, got {padding}")
+    extra = []
+    for length, k, s, p, d in zip(x.shape[-dims:], size, stride, padding, dilation, strict=True):
+        left = length + 2 * p - d * (k - 1) - 1
+        count = -(-left // s) if ceil_mode else left // s
+        if count * s >= length + p:  # a window must begin in x or in the margin before it
+            count -= 1
+        extra.append(count * s - left if count * s > left else 0)
+    return size, stride, [(p, p) for p in padding], extra

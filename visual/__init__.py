@@ -1,0 +1,78 @@
+"""Pictures of how gradients flow through recurrent networks.
+
+    import visual
+    visual.draw(loss, level="cell", gradients=True, tokens="hello").render("hello.svg")
+
+A picture is made in three stages. A `Graph` (plain data, from `tinygrad_rnn.trace` or `flow`) gets positions
+and becomes a `Picture` (`unroll`, with `fold`, `grid`, `cells`, `wires`, `rail`, `layered`); a Picture is
+written as SVG (`svg`) or handed to Graphviz (`dot`). Colours come from `style`; heatmaps are in `plots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygrad_rnn.trace import Graph
+from visual.picture import Picture
+from visual.plots import heatmap, influence
+from visual.style import style as _style
+from visual.unroll import unrolled
+
+__all__ = ["Picture", "draw", "heatmap", "influence"]
+
+LEVELS = ("cell", "gate", "op", "layer")
+
+
+def draw(
+    what: Any,
+    level: str | None = None,
+    gradients: bool = False,
+    fold: str | bool | int = "auto",
+    focus: int | Sequence[int] | None = None,
+    tokens: Sequence[str] | None = None,
+    theme: str = "light",
+    title: str | None = None,
+    style: Mapping[str, str] | None = None,
+) -> Picture:
+    """The picture of a Graph, a Flow, or a Tensor and all that led to it.
+
+    `level` is "cell" (the default), "gate", "op" or "layer"; a Graph that is already contracted is drawn as it
+    is. With `gradients` the arrows of BPTT run beside the data's; a Tensor is then measured with
+    `tinygrad_rnn.flow`, which needs a scalar loss. `fold` shortens long sequences ("auto", True, False or the
+    number of steps above which to fold), `focus` is a step or a range that stays open, `tokens` holds one
+    label per step, `style` changes names of `visual.style.LIGHT`.
+
+    >>> from tinygrad_rnn.trace import Graph, Vertex
+    >>> draw(Graph((Vertex("x", "input", "input"),), ())).boxes[0].id
+    'x'
+    """
+    if level is not None and level not in LEVELS:
+        raise ValueError(f"expected a level among {', '.join(LEVELS)}, got {level!r}")
+    table = _style(theme, style)
+    graph = _graph(what, level, gradients)
+    return unrolled(graph, table, gradients, fold, focus, tokens, title)
+
+
+def _graph(what: Any, level: str | None, gradients: bool) -> Graph:
+    """The Graph behind whatever was given, at the level that was asked for."""
+    if not isinstance(what, Graph) and not hasattr(what, "graph"):
+        import tinygrad_rnn as tg
+
+        what = tg.flow(what) if gradients else tg.trace(what)
+    if hasattr(what, "graph"):
+        graph = what.graph(level or "cell")
+        if not isinstance(graph, Graph):
+            raise TypeError(f"expected .graph(level) to give a Graph, got {type(graph).__name__}")
+        return graph
+    graph = what
+    if graph.level == "op" and level not in (None, "op") or (level is None and _has_cells(graph)):
+        contracted: Graph = graph.quotient(level or "cell")
+        return contracted
+    if level is not None and level != graph.level:
+        raise ValueError(f"expected a Graph at level 'op' or {level!r}, got one at level {graph.level!r}")
+    return graph
+
+
+def _has_cells(graph: Graph) -> bool:
+    return graph.level == "op" and any(v.time is not None and v.layer is not None for v in graph.nodes)

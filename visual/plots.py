@@ -1,0 +1,189 @@
+"""Heatmaps: a gradient's norm over the whole sequence at once, as a Picture and with matplotlib.
+
+Where the unrolled picture shows how the gradient splits at each step, these show where it vanishes. Rows run
+from the lowest layer up, columns are time, colour is the logarithm of the norm. What was not computed stays
+empty, an exact zero and a NaN among numbers each have a look of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visual.gradients import Look
+from visual.picture import Element, Group, Picture, Strip, Text
+from visual.style import number, scale_of
+from visual.style import style as style_of
+
+Norms = NDArray[np.float64]
+
+CELL = 26.0
+"""Side of one entry; narrower where there are many."""
+WIDEST = 960.0
+MOST = 400
+"""Longer sequences are binned: the largest norm of each bin over its median, since a mean hides spikes."""
+
+
+def heatmap(flow: Any, theme: str = "light", title: str | None = None, style: dict[str, str] | None = None) -> Picture:
+    """‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ by (layer, direction, t) on one log scale; NaN in `flow.h` is "not computed"."""
+    panels = [("‖∂L/∂h‖", _rows(flow.h))]
+    if flow.c is not None:
+        panels.append(("‖∂L/∂c‖", _rows(flow.c)))
+    names = _row_names(np.asarray(flow.h))
+    return _drawn(panels, names, theme, title or "The gradient's norm at every step", "t", style)
+
+
+def influence(matrix: Any, theme: str = "light", title: str | None = None,
+              style: dict[str, str] | None = None) -> Picture:  # fmt: skip
+    """‖∂L_s/∂h_t‖ as a matrix (S, T): which loss reaches which step; s runs upward, t to the right."""
+    values = np.asarray(matrix, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"expected a matrix (S, T), got shape {values.shape}")
+    names = [f"L at {s}" if len(values) <= 24 or s % 10 == 0 else "" for s in range(len(values))]
+    return _drawn([("‖∂L_s/∂h_t‖", values)], names, theme, title or "Which loss reaches which step", "t", style)
+
+
+def plot_heatmap(flow: Any, ax: Any = None) -> Any:
+    """`heatmap` with matplotlib, into `ax` (or new axes), which is returned."""
+    ax = _image(_rows(flow.h), ax, "‖∂L/∂h_t‖")
+    names = _row_names(np.asarray(flow.h))
+    ax.set_yticks(range(len(names)), names)
+    ax.set_title("The gradient's norm at every step")
+    return ax
+
+
+def plot_influence(matrix: Any, ax: Any = None) -> Any:
+    """`influence` with matplotlib, into `ax` (or new axes), which is returned."""
+    ax = _image(np.asarray(matrix, dtype=np.float64), ax, "‖∂L_s/∂h_t‖")
+    ax.set_ylabel("loss s")
+    ax.set_title("Which loss reaches which step")
+    return ax
+
+
+def _image(values: Norms, ax: Any, label: str) -> Any:
+    try:
+        from matplotlib import pyplot
+        from matplotlib.colors import LogNorm
+    except ImportError:
+        raise ImportError("this plot needs matplotlib: pip install 'tinygrad-rnn[plots]'") from None
+    if ax is None:
+        ax = pyplot.subplots(layout="constrained")[1]
+    seen = values[np.isfinite(values) & (values > 0)]
+    norm = LogNorm(seen.min(), max(seen.max(), seen.min() * 1.001)) if seen.size else None
+    shown = ax.imshow(
+        np.ma.masked_where(~(values > 0), values), norm=norm, cmap="cividis_r", origin="lower", aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+    if seen.size:
+        ax.figure.colorbar(shown, ax=ax, label=f"{label}, log scale")
+    ax.set_xlabel("time t")
+    return ax
+
+
+def _rows(values: Any) -> Norms:
+    """(layers, D, T) as rows, lowest layer first, forward before reverse."""
+    array: Norms = np.asarray(values, dtype=np.float64)
+    if array.ndim != 3:
+        raise ValueError(f"expected an array (layers, directions, T), got shape {array.shape}")
+    return array.reshape(-1, array.shape[-1])
+
+
+def _row_names(values: Norms) -> list[str]:
+    layers, directions = values.shape[:2]
+    return [f"layer {k} {arrow}" for k in range(layers) for arrow in "→←"[:directions]]
+
+
+def _drawn(panels: Sequence[tuple[str, Norms]], names: Sequence[str], theme: str, title: str, axis: str,
+           changes: dict[str, str] | None) -> Picture:  # fmt: skip
+    style = style_of(theme, changes)
+    everything = np.concatenate([values.ravel() for _, values in panels])
+    seen = everything[np.isfinite(everything) & (everything > 0)]
+    look = Look(style, True, scale_of(float(seen.min()), float(seen.max())) if seen.size else None)
+    steps = panels[0][1].shape[1]
+    binned = steps > MOST
+    columns = min(steps, MOST)
+    width = max(min(columns * CELL, WIDEST), 260.0)
+    pitch = width / max(columns, 1)
+    high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
+    left, y = 110.0, 104.0
+
+    elements: list[Element] = []
+    for label, values in panels:
+        height = high * len(names)
+        elements.append(Group("", left + width / 2, y + height / 2, width + 2, height + 2, "none", style["faint"]))
+        colours = tuple(
+            tuple(_colour(look, n) for n in row) for row in (_binned(values, columns) if binned else values)
+        )
+        elements.append(Strip(f"strip.{label}", left, y, width, height, colours, ("heat",), label))
+        for k, name in enumerate(names):
+            elements.append(Text(left - 8, y + (k + 0.5) * high - 4, name, style["ink"], 11, "end"))
+        if pitch >= 18 and high >= 18:
+            for k, row in enumerate(values):
+                for t in np.flatnonzero((row == 0) | np.isinf(row)):
+                    sign = "0" if row[t] == 0 else "∞"
+                    elements.append(Text(left + (t + 0.5) * pitch, y + (k + 0.5) * high - 4, sign, style["quiet"], 10))
+        y += height + 12
+        elements.append(Text(left, y, label, style["ink"], 13, "start", bold=True))
+        y += 34
+    every = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**9) if s * width / steps >= 26)
+    for t in range(0, steps, every):
+        elements.append(Text(left + (t + 0.5) * width / steps, 86, str(t), style["quiet"], 10))
+    elements.append(Text(left - 8, 86, f"time {axis}", style["quiet"], 10, "end"))
+    elements.append(Text(28, y + 6, title, style["ink"], 16, "start", bold=True))
+    elements += _key(look, left, 52.0, binned)
+    rows = [("row", "t", "norm")] + [
+        (f"{label} {name}", str(t), "not computed" if math.isnan(row[t]) else number(float(row[t])))
+        for label, values in panels for name, row in zip(names, values, strict=True) for t in range(min(steps, MOST))
+    ]  # fmt: skip
+    desc = f"{title}: {len(names)} rows, {steps} steps, colour is the norm on a log scale."
+    whole = max(left + width + 40, 600.0, 56 + len(title) * 10.0)
+    return Picture(whole, y + 40, tuple(elements), title, desc, style.theme, style["page"], style["font"],
+                   rows=tuple(rows))  # fmt: skip
+
+
+def _key(look: Look, left: float, y: float, binned: bool) -> list[Element]:
+    """The colour scale with its range, and the looks that are no magnitude."""
+    style = look.style
+    elements: list[Element] = []
+    if look.scale is not None:
+        colours = tuple(style.shade(k / 63) for k in range(64))
+        elements.append(Strip("scale", left, y, 180, 9, (colours,), ("legend", "ramp")))
+        for share, value in ((0.0, look.scale.low), (0.5, (look.scale.low * look.scale.high) ** 0.5),
+                             (1.0, look.scale.high)):  # fmt: skip
+            elements.append(Text(left + 180 * share, y - 13, number(value), style["quiet"], 9.5))
+        elements.append(Text(left, y - 29, "norm, log scale" + (" (each row: bin's largest over its median)" if binned
+                             else ""), style["ink"], 10.5, "start"))  # fmt: skip
+    x = left + 216
+    for colour, text in (("none", "not computed"), (style["faint"], "exactly zero"), (style["alarm"], "infinite")):
+        elements.append(Group("", x + 6, y + 4, 12, 10, colour, style["faint"], classes=("legend",)))
+        elements.append(Text(x + 18, y, text, style["ink"], 10.5, "start"))
+        x += 34 + len(text) * 6.0
+    return elements
+
+
+def _colour(look: Look, norm: float) -> str:
+    if math.isnan(norm):
+        return "none"
+    return look.style["faint"] if norm == 0 else look.colour(float(norm))
+
+
+def _binned(values: Norms, columns: int) -> Norms:
+    """Two rows for each: the medians of the bins below their largest."""
+    bounds = np.linspace(0, values.shape[1], columns + 1).astype(int)
+    bins = [values[:, a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pairs = [(_median(b), np.where(np.isnan(b).all(1), math.nan, np.nan_to_num(b, nan=-1.0, posinf=math.inf).max(1)))
+             for b in bins]  # fmt: skip
+    return np.stack([np.stack(column, axis=1) for column in zip(*pairs, strict=True)], axis=1).reshape(-1, columns)
+
+
+def _median(values: Norms) -> Norms:
+    counts = (~np.isnan(values)).sum(axis=1)
+    ordered = np.sort(values, axis=1)
+    rows = np.arange(len(values))
+    low, high = ordered[rows, np.maximum(counts - 1, 0) // 2], ordered[rows, np.minimum(counts // 2, values.shape[1] - 1)]
+    middle: Norms = np.where(counts > 0, (low + high) / 2, math.nan)
+    return middle

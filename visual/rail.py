@@ -1,0 +1,177 @@
+"""Shared weights: one rail per row instead of a fan of T arrows.
+
+An unrolled network uses the same weight at every step, and its gradient is the sum over them: dW = Σ_t dW_t.
+So a row's parameters stand once, at its left, joined at a Σ to a rail that runs along the row; at every step
+one bar per weight stands on the rail, as high as ‖dW_t‖. Each bar is that edge of the graph.
+
+The initial states stand at the row's beginning, which is its right end where time runs left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tinygrad_rnn.trace import Vertex
+from visual.fold import Folded, Link
+from visual.gradients import Look
+from visual.grid import Grid, Rect
+from visual.picture import Arrow, Box, Element, Text, bezier, text_width
+
+BAR = 4.5
+"""From one bar to the next."""
+LEAST = 20.0
+"""Height of a parameter's box with the space under it."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What stands outside the columns, and which links the rails have drawn."""
+
+    shelf: Mapping[int, list[str]]
+    """Row → its parameters, top to bottom. Row -1 is the foot, row len(rows) + k level k of the head."""
+    initial: Mapping[int, list[str]]
+    """Row → its initial states."""
+    on_rail: frozenset[int]
+    """Indices of the links that are bars."""
+
+
+def parameters(folded: Folded) -> set[str]:
+    """The parameters that some step uses, so that they belong on a rail."""
+    timed = {v.id for v in folded.nodes if v.time is not None}
+    known = {v.id for v in folded.nodes if v.kind == "parameter"}
+    return {link.edge.source for link in folded.links if link.edge.source in known and link.edge.target in timed}
+
+
+def initial_states(folded: Folded) -> set[str]:
+    """Constants without a time that enter a single step of a row: h_0, c_0."""
+    inner = {v.id: v for v in folded.nodes if v.layer is not None and v.time is not None}
+    entered: dict[str, set[tuple[int | None, str | None, int | None]]] = {}
+    for link in folded.links:
+        v = inner.get(link.edge.target)
+        step = (v.layer, v.direction, v.time) if v else (None, None, None)
+        entered.setdefault(link.edge.source, set()).add(step)
+    plain = {v.id for v in folded.nodes if v.kind in ("constant", "input", "state", "op") and v.time is None}
+    return {name for name in plain if len(entered.get(name, ())) == 1 and (None, None, None) not in entered[name]}
+
+
+def margins(plan: Grid, folded: Folded, weights: set[str], initial: set[str]) -> Margins:
+    """Which parameter and initial state belongs to which row."""
+    shelf: dict[int, list[str]] = {}
+    states: dict[int, list[str]] = {}
+    bars = set()
+    seen: set[str] = set()
+    for k, link in enumerate(folded.links):
+        source, target = link.edge.source, link.edge.target
+        if source in weights and target in plan.home:
+            bars.add(k)
+            row = floor_of(plan, target)
+            if source not in seen:
+                seen.add(source)
+                shelf.setdefault(row, []).append(source)
+        elif source in initial and source not in seen:
+            seen.add(source)
+            states.setdefault(plan.home[target][0], []).append(source)
+    return Margins(shelf, states, frozenset(bars))
+
+
+def floor_of(plan: Grid, name: str) -> int:
+    """The row on whose rail a vertex draws its bars; levels of the head and foot count on from the rows."""
+    row = plan.home[name][0]
+    if 0 <= row < len(plan.rows):
+        return row
+    return len(plan.rows) + plan.storeys[name] if row > 0 else -1 - plan.storeys[name]
+
+
+def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> float:
+    """Give the margins' boxes their places; returns the x of the Σ."""
+    before = 70.0 if any(not plan_reverse(plan, row) for row in margin.initial) else 20.0
+    sigma = -before - 10.0
+    for row, ids in margin.shelf.items():
+        width = max((min(text_width(short(names[id]), 10) + 14, 150.0) for id in ids), default=0.0)
+        base = rail_height(plan, row)
+        for k, id in enumerate(reversed(ids)):
+            plan.place[id] = Rect(sigma - 26 - width / 2, base + k * LEAST, width, 16.0)
+    for row, ids in margin.initial.items():
+        y = plan.bottom[row] + plan.height / 2
+        reverse = plan_reverse(plan, row)
+        x = plan.right + 36.0 if reverse else -36.0
+        for k, id in enumerate(ids):
+            plan.place[id] = Rect(x, y + (k - (len(ids) - 1) / 2) * 24.0, 38.0, 18.0)
+            plan.home[id] = row, len(plan.slots) if reverse else -1
+    return sigma
+
+
+def plan_reverse(plan: Grid, row: int) -> bool:
+    """Whether time runs left in this row."""
+    return plan.rows[row][1] == "reverse"
+
+
+def rail_height(plan: Grid, row: int) -> float:
+    """The y of a row's rail: just under its boxes."""
+    if 0 <= row < len(plan.rows):
+        return plan.bottom[row] - 28.0
+    inside = [plan.place[n].bottom for n, (r, _) in plan.home.items() if n in plan.place and r in (-1, len(plan.rows))
+              and floor_of(plan, n) == row]  # fmt: skip
+    return min(inside, default=0.0) - 24.0
+
+
+def rails(plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float, names: Sequence[str]) -> Iterator[Element]:
+    """The rails with their bars and Σ; `names` are the links' arrow ids."""
+    style = look.style
+    clusters: dict[int, dict[tuple[float, float], list[int]]] = {}
+    homes: dict[str, set[int]] = {}
+    for k in sorted(margin.on_rail):
+        edge = folded.links[k].edge
+        row = floor_of(plan, edge.target)
+        homes.setdefault(edge.source, set()).add(row)
+        clusters.setdefault(row, {}).setdefault(_foothold(plan, edge.target), []).append(k)
+    for row, groups in clusters.items():
+        y = rail_height(plan, row)
+        end = max(x for x, _ in groups) + 16
+        yield Arrow("", "", "", bezier([(end, y), (sigma + 8, y)]), style["weight"], 0.9, head="none", classes=("rail",))
+        yield Box("", sigma, y, 16, 16, "Σ", "circle", style["parameter.fill"], style["weight"], style["ink"], 10,
+                  classes=("mark",), title="dW = Σ_t dW_t")  # fmt: skip
+        for name in margin.shelf.get(row, ()):
+            box = plan.place[name]
+            yield Arrow("", "", "", bezier([(box.right, box.y), (sigma - 8, y)]), style["weight"], 0.9, head="none",
+                        classes=("rail",))  # fmt: skip
+        for (x, _), indices in groups.items():
+            start = x - (len(indices) - 1) / 2 * BAR
+            for n, k in enumerate(indices):
+                yield look.bar(folded.links[k], names[k], start + n * BAR, y)
+    for name, rows in homes.items():
+        for row in rows:
+            if name not in margin.shelf.get(row, ()):
+                box = plan.place[name]
+                way = [(box.left, box.y), (sigma - 8, rail_height(plan, row))]
+                yield Arrow("", "", "", bezier(way), style["weight"], 0.9, "dotted", "none", classes=("rail",))
+
+
+def _foothold(plan: Grid, target: str) -> tuple[float, float]:
+    """Where a step's bars stand: under the left edge of its cell, clear of the arrows that enter from below."""
+    row, column = plan.home[target]
+    rect = plan.frames.get((row, column)) or plan.place[target]
+    return (rect.left + 6.0, 0.0)
+
+
+def short(v: Vertex) -> str:
+    """A parameter's name without what its row already says."""
+    name = (v.label or v.id).rpartition(".")[2].removesuffix("_reverse")
+    stem, _, layer = name.rpartition("_l")
+    return stem if stem and layer.isdigit() else name
+
+
+def row_label(plan: Grid, row: int, x: float, look: Look) -> Iterator[Text]:
+    """ "layer 1 →", in front of its row."""
+    layer, direction = plan.rows[row]
+    y = plan.bottom[row] + plan.height / 2
+    arrow = "←" if direction == "reverse" else "→"
+    yield Text(x, y + 2, f"layer {layer} {arrow}", look.style["ink"], 13, "start", bold=True, classes=("mark",))
+    if plan.halves == 2:
+        yield Text(x, y - 14, direction, look.style["quiet"], 10, "start", classes=("mark",))
+
+
+def bar_links(links: Sequence[Link], margin: Margins) -> list[Link]:
+    """The links that stand on rails."""
+    return [links[k] for k in sorted(margin.on_rail)]
