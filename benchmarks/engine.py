@@ -16,23 +16,23 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is imported
 
-import argparse
-import gc
-import importlib
-import json
-import platform
-import statistics
-import subprocess
-import sys
-import time
-import warnings
-from collections.abc import Callable
-from typing import Any
+import argparse  # noqa: E402
+import gc  # noqa: E402
+import importlib  # noqa: E402
+import json  # noqa: E402
+import platform  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+import warnings  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-import tinygrad_rnn as tg
-from tinygrad_rnn import ops
+import tinygrad_rnn as tg  # noqa: E402
+from tinygrad_rnn import ops  # noqa: E402
 
 Step = Callable[[], list[np.ndarray]]
 """Forward and backward once; the gradients of W, R, b."""
@@ -308,7 +308,11 @@ run()
 print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
 """
     makers, _ = present()
-    return {name: float(_fresh(code, name)) for name in ("tinygrad_rnn", "NumPy by hand", "PyTorch eager") if name in makers}
+    return {
+        name: float(_fresh(code, name))
+        for name in ("tinygrad_rnn", "NumPy by hand", "PyTorch eager")
+        if name in makers
+    }
 
 
 def import_time(rounds: int) -> float:
@@ -322,7 +326,9 @@ def import_time(rounds: int) -> float:
 
 
 def _fresh(code: str, *arguments: str) -> str:
-    found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
     if found.returncode:
         raise RuntimeError(found.stderr)
     return found.stdout
@@ -364,7 +370,11 @@ def main() -> None:
     lstm: dict[str, float] = found["lstm"]  # type: ignore[assignment]
     print("\nLSTM of elementary operations, T=50 B=8 H=32 float32, forward and backward")
     for name, seconds in sorted(lstm.items(), key=lambda item: item[1]):
-        against = [f"{seconds / lstm[peer]:5.2f} × {peer}" for peer in ("PyTorch eager", "NumPy by hand") if peer in lstm]
+        against = [
+            f"{seconds / lstm[peer]:5.2f} × {peer}"
+            for peer in ("PyTorch eager", "NumPy by hand")
+            if peer in lstm
+        ]
         print(f"  {name:16}{',  '.join(against)}")
     print("\nOne recorded elementwise call, above NumPy's own (µs)")
     print("  " + ",  ".join(f"{name}: {us:.2f}" for name, us in found["elementwise"].items()))  # type: ignore[attr-defined]

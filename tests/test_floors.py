@@ -26,6 +26,8 @@ FLOORS = {
     "create": 2,
     "autodiff": 3,
     "ops": 3,
+    "derivatives": 4,
+    "checkpoint": 4,
     "kernels": 4,
     "nn": 5,
     "optim": 5,

@@ -5,7 +5,7 @@ unrolled network we stand), `tensor` (arrays and the tape behind them), `primiti
 rules), `autodiff` (the sweep), `ops` (every operation), then `nn`, `trace` and `flow`.
 """
 
-from tinygrad_rnn import nn, ops
+from tinygrad_rnn import nn, ops, optim
 from tinygrad_rnn.autodiff import (
     AnomalyError,
     FreedTapeError,
@@ -16,10 +16,14 @@ from tinygrad_rnn.autodiff import (
     is_grad_enabled,
     no_grad,
 )
+from tinygrad_rnn.bptt import tbptt
+from tinygrad_rnn.check import GradientMismatch, check_grads
+from tinygrad_rnn.checkpoint import checkpoint, checkpoint_sequence
 from tinygrad_rnn.create import (
     arange,
     empty,
     eye,
+    from_dlpack,
     from_numpy,
     full,
     full_like,
@@ -33,6 +37,7 @@ from tinygrad_rnn.create import (
     zeros,
     zeros_like,
 )
+from tinygrad_rnn.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_rnn.flow import Flow, flow
 from tinygrad_rnn.namespaces import (
     DeviceError,
@@ -47,7 +52,19 @@ from tinygrad_rnn.namespaces import (
 )
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.scope import at
+from tinygrad_rnn.serialize import from_torch, load, load_network, save, save_network, to_torch
 from tinygrad_rnn.tensor import Tensor, label
 from tinygrad_rnn.trace import Graph, trace
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AnomalyError", "DeviceError", "Flow", "FreedTapeError", "GradientMismatch", "Graph",
+    "InPlaceError", "Tensor", "arange", "at", "check_grads", "checkpoint", "checkpoint_sequence",
+    "cuda_available", "detect_anomaly", "device", "empty", "enable_grad", "eye", "flow", "from_dlpack",
+    "from_numpy", "from_torch", "full", "full_like", "get_default_device", "get_default_dtype", "grad",
+    "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "label", "linspace", "load", "load_network",
+    "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "primitive", "rand", "randint",
+    "randn", "save", "save_network", "set_default_device", "set_default_dtype", "synchronize", "tbptt",
+    "tensor", "to_torch", "trace", "value_and_grad", "vjp", "zeros", "zeros_like",
+]  # fmt: skip

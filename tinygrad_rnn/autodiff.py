@@ -95,51 +95,70 @@ def sweep(
         record: put the gradient itself on the tape.
         keep: leave the tape as it is, for another sweep.
         targets: nodes whose cotangents are wanted; what leads to none of them is left out.
-        stop: nodes that are not looked behind, as if they were leaves.
+        stop: nodes of somebody else: their cotangents are handed out, their hooks not run, nor what is behind them.
         watch: told of every node and every contribution, in the order of BPTT.
         order: `ancestors(roots, stop)`, where the caller has it already.
     """
     aims, halt = set(targets or ()), set(stop)
+    special = aims | halt
     order = ancestors(roots, halt) if order is None else order
     wanted = _leading_to(order, aims) if targets is not None else None
-    checking = mode.node if isinstance(mode.node, _Anomaly) else None
-    cotangents: dict[Node, Any] = dict(roots)
+    checking = mode.maker if isinstance(mode.maker, _Anomaly) else None
+    cotangents = {node: g for node, g in roots.items() if wanted is None or node in wanted}
     owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
+    kind: type | None = None
     for node in order:
         g = cotangents.pop(node, None)
         if g is None:
             continue
         plan = node.plan
-        if node.hooks:
-            g = _run_hooks(node, g, record)
-            owned.discard(node)
-        if node.retains and plan is not None:
-            accumulate(node, g if record else _own(g, xp), record)
-        if plan is None or node in aims:
-            found[node] = g if record or node in owned else _own(g, xp)
-        if plan is None or node in halt or (wanted is not None and wanted.isdisjoint(node.parents)):
-            if watch is not None:
-                watch(node, g, ())
-            continue
-        if not record:
-            xp = SPACES.get(type(g), xp)
-        if type(node) is Node:
-            pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
-        elif type(node) is Output:
-            bundle, i = node.parents[0], node.index
-            parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))  # type: ignore[arg-type, union-attr]
-            parts[i] = g if parts[i] is None else parts[i] + g
-            pulled = (None,)
+        if plan is None or node.hooks or node.retains or node in special:
+            if node in halt:
+                found[node] = g if record else _own(g, xp)
+                if watch is not None:
+                    watch(node, g, ())
+                continue
+            if node.hooks:
+                g = _run_hooks(node, g, record)
+                owned.discard(node)
+            if node.retains and plan is not None:
+                accumulate(node, g if record else _own(g, xp), record)
+            if plan is None or node in aims:
+                found[node] = g if record or node in owned else _own(g, xp)
+            if plan is None or (wanted is not None and wanted.isdisjoint(node.parents)):
+                if watch is not None:
+                    watch(node, g, ())
+                continue
+        if type(g) is not kind and not record:
+            kind = type(g)
+            xp = SPACES.get(kind, xp)
+        if type(node) is Output:
+            bundle = node.parents[0]
+            parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))
+            parts[node.index] = g if parts[node.index] is None else parts[node.index] + g
             if watch is not None:
                 watch(node, g, (g,))
-        else:
-            g = [xp.zeros(*like) if part is None else part for part, like in zip(g, node.outputs, strict=True)]  # type: ignore[attr-defined]
-            pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
-        sent = []
-        for parent, d in zip(node.parents, pulled):  # noqa: B905 (strict costs as much as the loop)
-            if d is None or parent is None or type(parent) is Origin or (wanted is not None and parent not in wanted):
-                sent.append(None)
+            if not keep:
+                node.saved, node.parents = None, ()
+            continue
+        fresh = False
+        if type(node) is Bundle:
+            fresh = not record and getattr(plan, "fresh", False)  # it hands its arrays over
+            g = [
+                xp.zeros(*like) if part is None else part for part, like in zip(g, node.outputs, strict=True)
+            ]
+        pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
+        sent: list[Any] = []
+        for parent, d in zip(node.parents, pulled):  # noqa: B905 (its check costs as much as the loop)
+            if (
+                d is None
+                or parent is None
+                or type(parent) is Origin
+                or (wanted is not None and parent not in wanted)
+            ):
+                if watch is not None:
+                    sent.append(None)
                 continue
             if d.shape != parent.shape:
                 d = _unbroadcast(d, node, parent, xp)
@@ -147,21 +166,23 @@ def sweep(
                 d = d.astype(parent.dtype)
             if checking is not None:
                 checking.check_backward(node, d)
-            sent.append(d)
+            if watch is not None:
+                sent.append(d)
             there = cotangents.get(parent)
             if there is None:
                 cotangents[parent] = d
+                if fresh:
+                    owned.add(parent)
             elif parent in owned:
                 there += d
             else:
                 cotangents[parent] = there + d
                 if not record and there.ndim:
                     owned.add(parent)
-        if watch is not None and type(node) is not Output:
+        if watch is not None:
             watch(node, g, sent)
         if not keep:
-            node.saved = None
-            node.parents = ()
+            node.saved, node.parents = None, ()
     return found
 
 
@@ -225,9 +246,8 @@ def _unbroadcast(d: Any, node: Node, parent: Node, xp: Any) -> Any:
 @lru_cache(maxsize=4096)
 def _stretched(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes of `shape` to sum over, and what is then the shape, for it to broadcast to `to`."""
-    extra = max(len(shape) - len(to), 0)
-    shape = (1,) * (len(to) - len(shape)) + shape
-    ends = list(zip(shape[extra:], to, strict=True))
+    extra = len(shape) - len(to)
+    ends = list(zip(shape[extra:] if extra >= 0 else (1,) * -extra + shape, to, strict=True))
     if any(n != m and 1 not in (n, m) for n, m in ends):
         raise ValueError
     axes = [i + extra for i, (n, m) in enumerate(ends) if m == 1 and n != 1]
@@ -248,7 +268,8 @@ def accumulate(node: Node, g: Any, record: bool) -> None:
         if record:
             node.grad = g.clone() if node.grad is None else node.grad + g
         else:
-            node.grad = Tensor(g if node.grad is None else node.grad.data + g)
+            total = g if node.grad is None else node.grad.data + g
+            node.grad = Tensor(total if type(total) in SPACES else np.asarray(total))
 
 
 def _run_hooks(node: Node, g: Any, record: bool) -> Any:
@@ -258,8 +279,14 @@ def _run_hooks(node: Node, g: Any, record: bool) -> Any:
         if replaced is None:
             continue
         if not isinstance(replaced, Tensor) or (replaced.shape, replaced.dtype) != (node.shape, node.dtype):
-            came = f"{replaced.dtype} {replaced.shape}" if isinstance(replaced, Tensor) else type(replaced).__name__
-            raise TypeError(f"expected a hook to return None or a {node.dtype} Tensor of shape {node.shape}, got {came}")
+            came = (
+                f"{replaced.dtype} {replaced.shape}"
+                if isinstance(replaced, Tensor)
+                else type(replaced).__name__
+            )
+            raise TypeError(
+                f"expected a hook to return None or a {node.dtype} Tensor of shape {node.shape}, got {came}"
+            )
         g = replaced if record else replaced.data
     return g
 
@@ -296,7 +323,8 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
         xp = namespaces.namespace(output.data)
         return Tensor(xp.ones_like(output.data))
     if not isinstance(gradient, Tensor):
-        gradient = Tensor(namespaces.asarray(gradient, dtype=output.dtype))
+        known = type(gradient) in SPACES
+        gradient = Tensor(namespaces.asarray(gradient, output.dtype, None if known else output.device))
     if gradient.shape != output.shape:
         raise ValueError(f"expected a gradient of shape {output.shape}, got {gradient.shape}")
     if gradient.dtype.kind != "f":
@@ -377,58 +405,80 @@ def grad(
     >>> dy, tg.grad(dy, x)
     (tensor(12., made_by=multiply), tensor(12.))
     """
-    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outs, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
     if not outs or not ins:
         raise ValueError(f"expected at least one output and one input, got {len(outs)} and {len(ins)}")
-    if grad_outputs is None or isinstance(grad_outputs, Tensor):
-        grad_outputs = [grad_outputs] * len(outs) if grad_outputs is None else [grad_outputs]
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outs)
+    elif isinstance(outputs, Tensor) and not (
+        isinstance(grad_outputs, list | tuple) and len(grad_outputs) == 1
+    ):
+        grad_outputs = [grad_outputs]
     if len(grad_outputs) != len(outs):
         raise ValueError(f"expected one cotangent per output ({len(outs)}), got {len(grad_outputs)}")
     for i, x in enumerate(ins):
-        if not isinstance(x, Tensor) or x.node is None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"expected inputs to be Tensors, got {type(x).__name__} as input {i}")
+        if x.node is None:
             raise ValueError(f"expected inputs that require grad, got input {i} that does not")
     roots = _roots(outs, grad_outputs, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
-    targets = [x.node for x in ins]
+    targets: list[Any] = [x.node for x in ins]
+    order = ancestors(roots)
     if not allow_unused:
-        reached = set(ancestors(roots))  # type: ignore[arg-type]
+        reached = set(order)
         for i, node in enumerate(targets):
             if node not in reached:
-                raise ValueError(f"input {i} is not used by the outputs: pass allow_unused=True to get None for it")
+                raise ValueError(
+                    f"input {i} is not used by the outputs: pass allow_unused=True to get None for it"
+                )
+    xp = _library(outs[0], create_graph)
     with enable_grad() if create_graph else nullcontext():
-        found = sweep(roots, _library(outs[0], create_graph), record=create_graph, keep=keep, targets=targets)  # type: ignore[arg-type]
+        found = sweep(roots, xp, record=create_graph, keep=keep, targets=targets, order=order)
     results = []
     for x, node in zip(ins, targets, strict=True):
-        g = found.get(node)  # type: ignore[arg-type]
+        g = found.get(node)
         if g is None and not allow_unused:
             g = namespaces.namespace(x.data).zeros_like(x.data)
         results.append(g if g is None or isinstance(g, Tensor) else Tensor(g))
     return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
+def _listed(tensors: Any, what: str) -> list[Any]:
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    if not isinstance(tensors, list | tuple):
+        raise TypeError(
+            f"expected {what} to be a Tensor or a sequence of Tensors, got {type(tensors).__name__}"
+        )
+    return list(tensors)
+
+
 # -- modes ---------------------------------------------------------------------------------------------
 
 
-class _recording(ContextDecorator):
-    """Record (or not) what runs inside, in this thread. A recording inside anomaly detection stays watchful."""
+class _Mode(ContextDecorator):
+    """A state of this thread, for a `with` block or a decorated function (with or without parentheses)."""
 
-    def __init__(self, on: bool) -> None:
-        self._on = on
-        self._before: list[Any] = []
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """A context, or the function inside one."""
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def _recreate_cm(self) -> Any:
+        return type(self)()  # one for each call: two threads may run one decorated function
+
+    def _change(self) -> None:
+        raise NotImplementedError
 
     def __enter__(self) -> None:
-        self._before.append(mode.node)
-        if not self._on:
-            mode.node = None
-        elif mode.node is None:
-            mode.node = Node
+        self._before = (mode.node, mode.maker)
+        self._change()
 
     def __exit__(self, *exc: object) -> None:
-        mode.node = self._before.pop()
+        mode.node, mode.maker = self._before
 
 
-class no_grad(_recording):
+class no_grad(_Mode):
     """Record nothing inside the `with` block (or the decorated function), in this thread.
 
     >>> import tinygrad_rnn as tg
@@ -438,15 +488,15 @@ class no_grad(_recording):
     False
     """
 
-    def __init__(self) -> None:
-        super().__init__(False)
+    def _change(self) -> None:
+        mode.node = None
 
 
-class enable_grad(_recording):
+class enable_grad(_Mode):
     """Record inside the `with` block, also where a surrounding `no_grad` had stopped it."""
 
-    def __init__(self) -> None:
-        super().__init__(True)
+    def _change(self) -> None:
+        mode.node = mode.maker
 
 
 def is_grad_enabled() -> bool:
@@ -479,26 +529,28 @@ class _Anomaly:
     def _look(self, node: Node, outs: tuple[Array, ...]) -> Node:
         _lines[node] = _caller()
         for out in outs:
-            self._check(node, out, "forward")
+            self._check(out, "forward", lambda: _describe(node))
         return node
 
+    def look(self, primitive: Any, y: Any) -> None:
+        """Look at the result of an operation that is not recorded, since nothing asks for its gradient."""
+        for out in y if type(y) is tuple else (y,):
+            self._check(out, "forward", lambda: f"{primitive.name} ({here.scope}), run at {_caller()}")
+
     def check_backward(self, node: Node, d: Any) -> None:
-        self._check(node, d.data if isinstance(d, Tensor) else d, "backward")
+        self._check(d.data if isinstance(d, Tensor) else d, "backward", lambda: _describe(node))
 
     @staticmethod
-    def _check(node: Node, value: Any, when: str) -> None:
-        if value.dtype.kind != "f":
-            return
-        xp = namespaces.namespace(value)
-        found = "NaN" if xp.isnan(value).any() else "Inf" if xp.isinf(value).any() else None
-        if found:
-            raise AnomalyError(f"{found} first appeared in the {when} of {_describe(node)}")
+    def _check(value: Any, when: str, where: Callable[[], str]) -> None:
+        if value.dtype.kind == "f" and not abs(value).max(initial=0) < np.inf:
+            found = "NaN" if (value != value).any() else "Inf"
+            raise AnomalyError(f"{found} first appeared in the {when} of {where()}")
 
 
-class detect_anomaly(ContextDecorator):
+class detect_anomaly(_Mode):
     """Stop at the first NaN or Inf, forward or backward: AnomalyError names operation, place and source line.
 
-    Slow (every value is looked at): for finding a fault, not for training.
+    Slow (every value is looked at, except under `no_grad`): for finding a fault, not for training.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(-1.0, requires_grad=True)
@@ -508,9 +560,7 @@ class detect_anomaly(ContextDecorator):
     tinygrad_rnn.autodiff.AnomalyError: NaN first appeared in the forward of sqrt (top level), recorded at ...
     """
 
-    def __enter__(self) -> None:
-        self._before = mode.node
-        mode.node = _Anomaly()
-
-    def __exit__(self, *exc: object) -> None:
-        mode.node = self._before
+    def _change(self) -> None:
+        mode.maker = _Anomaly()
+        if mode.node is not None:
+            mode.node = mode.maker

@@ -70,7 +70,9 @@ def check_grads(
     first, second = (_values(fn, arrays) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         if not np.array_equal(a, b, equal_nan=True):
-            raise ValueError("expected a function that gives the same values at every call; fix its random seed")
+            raise ValueError(
+                "expected a function that gives the same values at every call; fix its random seed"
+            )
     return _check(fn, arrays, 1, order, rtol, atol, np.random.default_rng(0))
 
 

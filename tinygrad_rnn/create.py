@@ -35,7 +35,13 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
 
 
 def _nested(data: Any) -> Any:
-    return [_nested(d) for d in data] if isinstance(data, list | tuple) else data.tolist() if isinstance(data, Tensor) else data
+    return (
+        [_nested(d) for d in data]
+        if isinstance(data, list | tuple)
+        else data.tolist()
+        if isinstance(data, Tensor)
+        else data
+    )
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -43,6 +49,24 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected a numpy.ndarray, got {type(array).__name__}")
     return Tensor(array)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A tensor that shares the memory of any array with `__dlpack__` (PyTorch's, JAX's, CuPy's).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> a = np.zeros(2); t = tg.from_dlpack(a); a[0] = 1
+    >>> t
+    tensor([1., 0.], dtype=float64)
+    """
+    if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
+        raise TypeError(f"expected an array with __dlpack__, got {type(array).__name__}")
+    kind, number = array.__dlpack_device__()
+    return Tensor(namespaces.library("cpu" if kind in _HOST else f"cuda:{number}").from_dlpack(array))
+
+
+_HOST = (1, 3)
+"""DLPack's numbers for memory that the host can read: kDLCPU, kDLCUDAHost."""
 
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -74,14 +98,18 @@ def empty(*shape: Any, dtype: Any = None, device: str | None = None, requires_gr
     return _make(lambda xp, kind: xp.empty(_shape(shape), dtype=kind), dtype, device, requires_grad)
 
 
-def full(shape: Any, value: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def full(
+    shape: Any, value: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """`value` everywhere; an integer value makes integers, as in PyTorch."""
     kind = dtype or (np.asarray(value).dtype if isinstance(value, bool | int) else None)
     return _make(lambda xp, k: xp.full(_shape((shape,) if isinstance(shape, int) else tuple(shape)), value, dtype=k),
                  kind, device, requires_grad)  # fmt: skip
 
 
-def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: str | None = None) -> Tensor:
+def arange(
+    start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """start, start + step, … before stop; integers where all three are."""
     start, stop = (0, start) if stop is None else (start, stop)
     floating = any(isinstance(v, float) for v in (start, stop, step))
@@ -89,7 +117,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, de
                  dtype or (None if floating else np.int64), device, False)  # fmt: skip
 
 
-def linspace(start: float, stop: float, num: int = 50, *, dtype: Any = None, device: str | None = None) -> Tensor:
+def linspace(
+    start: float, stop: float, num: int = 50, *, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """`num` values evenly from start to stop, both included."""
     return _make(lambda xp, kind: xp.linspace(start, stop, num).astype(kind), dtype, device, False)
 
@@ -127,7 +157,9 @@ def rand(*shape: Any, dtype: Any = None, device: str | None = None, requires_gra
 def randn(*shape: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Standard normal, from the device's random stream."""
     stream = namespaces.random_stream(device)
-    return _make(lambda _, kind: stream.standard_normal(_shape(shape)).astype(kind), dtype, device, requires_grad)
+    return _make(
+        lambda _, kind: stream.standard_normal(_shape(shape)).astype(kind), dtype, device, requires_grad
+    )
 
 
 def randint(low: int, high: int, shape: Any, *, dtype: Any = np.int64, device: str | None = None) -> Tensor:

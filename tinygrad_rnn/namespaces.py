@@ -219,7 +219,7 @@ def manual_seed(seed: int) -> None:
     True
     """
     global _seed
-    if not isinstance(seed, int | np.integer) or seed < 0:
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise TypeError(f"expected a seed that is an integer ≥ 0, got {seed!r}")
     _seed = int(seed)
     _streams.clear()
@@ -229,8 +229,42 @@ def random_stream(device: str | None = None) -> Any:
     """The device's random generator. Streams of different devices differ, also from the same seed."""
     name = _local.device if device is None else device
     if name not in _streams:
-        _streams[name] = on_device(name, lambda xp: xp.random.default_rng(_seed))
+        _streams[name] = _stream(name, _seed)
     return _streams[name]
+
+
+def random_state() -> dict[str, Any]:
+    """Where every random stream stands now, for `random_replayed`."""
+    random_stream()
+    return {name: _state(name, stream) for name, stream in _streams.items()}
+
+
+def _state(name: str, stream: Any) -> Any:
+    """A NumPy stream's state; other libraries do not show theirs, so such a stream starts anew from a seed."""
+    if isinstance(stream, np.random.Generator):
+        return stream.bit_generator.state
+    seed = int(random_stream("cpu").integers(2**63))
+    _streams[name] = _stream(name, seed)
+    return seed
+
+
+def _stream(name: str, seed: int | None) -> Any:
+    return on_device(name, lambda xp: xp.random.default_rng(seed))
+
+
+@contextmanager
+def random_replayed(states: dict[str, Any]) -> Iterator[None]:
+    """Draw again, inside the `with` block, what was drawn after `random_state()`; then go on as before it."""
+    before = dict(_streams)
+    for name, state in states.items():
+        _streams[name] = _stream(name, 0 if isinstance(state, dict) else state)
+        if isinstance(state, dict):
+            _streams[name].bit_generator.state = state
+    try:
+        yield
+    finally:
+        _streams.clear()
+        _streams.update(before)
 
 
 # -- in-place writes -----------------------------------------------------------------------------------
@@ -241,7 +275,8 @@ last_write = [0]
 
 
 def _owner(array: Array) -> Array:
-    while getattr(array, "base", None) is not None and type(array.base) in SPACES:
+    """The array whose memory this one is a view of."""
+    while getattr(array, "base", None) is not None and isinstance(array.base, tuple(SPACES)):
         array = array.base
     return array
 

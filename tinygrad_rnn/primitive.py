@@ -26,11 +26,11 @@ import functools
 import inspect
 import linecache
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tinygrad_rnn.namespaces import SCALARS, SPACES, Array, DeviceError, asarray, clock, device_of, namespace
+from tinygrad_rnn.namespaces import SCALARS, SPACES, DeviceError, asarray, clock, device_of, namespace
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.symbols import Symbol, symbol, symbolic
 from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, mode
@@ -64,9 +64,11 @@ class Primitive:
         self.params = [p for p in signature[1:] if p not in self.inputs]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.inputs)
         self.rules: dict[str, Callable[..., Any]] = {}
-        self.plans = _Plans(self)
+        self.plans: list[Plan | Literal[False] | None] = [None] * (1 << len(self.inputs))
         if not self.inputs or (self.variadic and len(self.inputs) > 1):
-            raise TypeError(f"expected inputs before a slash, or one starred, in primitive {self.name}; got {signature}")
+            raise TypeError(
+                f"expected inputs before a slash, or one starred, in primitive {self.name}; got {signature}"
+            )
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Attach the rule of each named input: `vjp(x=lambda g, y: …)`.
@@ -77,10 +79,20 @@ class Primitive:
         known = {p.name for p in self.inputs}
         for name, rule in rules.items():
             if name not in known:
-                raise TypeError(f"expected rules for the inputs {sorted(known)} of {self.name}, got one for {name!r}")
+                raise TypeError(
+                    f"expected rules for the inputs {sorted(known)} of {self.name}, got one for {name!r}"
+                )
             self._slots([rule])
             self.rules[name] = rule
-        self.plans.clear()
+        self.plans[:] = [None] * len(self.plans)
+
+    def plan(self, mask: int) -> Plan | Literal[False]:
+        """The plan for a bit mask of the inputs that ask for a gradient, compiled once; False: no rule applies."""
+        plan = self.plans[mask]
+        if plan is None:
+            active = [bool(mask >> i & 1) and p.name in self.rules for i, p in enumerate(self.inputs)]
+            plan = self.plans[mask] = any(active) and Plan(self, active)
+        return plan
 
     def _slots(self, rules: Sequence[Callable[..., Any]]) -> dict[str, int | None]:
         """What these rules ask for, beyond g and xp: name → where it comes from (see `Plan.kinds`)."""
@@ -94,7 +106,9 @@ class Primitive:
                 if name in ("g", "xp"):
                     continue
                 if name not in sources:
-                    raise TypeError(f"a rule of {self.name} may ask for {['g', 'xp', *sources]}, not for {name!r}")
+                    raise TypeError(
+                        f"a rule of {self.name} may ask for {['g', 'xp', *sources]}, not for {name!r}"
+                    )
                 slots[name] = sources[name]
         return slots
 
@@ -127,12 +141,42 @@ class Primitive:
         return shown
 
 
+_SAVERS: dict[str, Any] = {
+    "shape_of": np.shape, "dtype_of": lambda a: getattr(a, "dtype", type(a)), "device_of": device_of,
+    "new": object.__new__, "Node": Node, "Tensor": Tensor, "here": here, "tick": clock.__next__,
+}  # fmt: skip
+
+_RECORD = """\
+def record(parents, {values}):
+    node = new(Node)
+    node.plan = plan
+    node.parents = parents
+    node.saved = {saved}
+    node.shape = y.shape
+    node.dtype = y.dtype
+    if node.dtype.kind != "f":
+        return Tensor(y)
+    node.scope = here.scope
+    node.order = tick()
+    node.label = node.grad = node.hooks = None
+    node.retains = False
+    made = new(Tensor)
+    made.data = y
+    made.node = node
+    made.origin = None
+    return made
+"""
+"""`Tensor(y, Node(plan, parents, saved, y))`, without the three calls: a tenth of a small operation's time."""
+
+
 class Plan:
     """A primitive for one set of inputs that ask for a gradient: what to save, how to pull back."""
 
-    __slots__ = ("kinds", "names", "pull", "pull_source", "primitive", "save")
+    __slots__ = ("kinds", "names", "primitive", "pull", "pull_source", "record", "save")
     save: Callable[..., tuple[Any, ...]]
     """(inputs, y, parameters) → the values that the rules need, then the parameters."""
+    record: Callable[..., Tensor]
+    """(parents, inputs, y, parameters) → y as a Tensor with its Node: what `record` below does, in one call."""
     pull: Callable[..., Sequence[Any]]
     """(g, saved, xp) → one cotangent per input; None for those that do not ask."""
 
@@ -140,7 +184,8 @@ class Plan:
         """Compile for the inputs marked in `active` (one mark in all for a starred input)."""
         self.primitive = primitive
         rules = [
-            primitive.rules.get(p.name) if on else None for p, on in zip(primitive.inputs, active, strict=True)
+            primitive.rules.get(p.name) if on else None
+            for p, on in zip(primitive.inputs, active, strict=True)
         ]
         slots = primitive._slots([r for r in rules if r is not None])
         slots |= {p.name: None for p in primitive.params}
@@ -151,7 +196,7 @@ class Plan:
             source, _, what = name.rpartition("_")
             if name in {p.name for p in (*primitive.inputs, *primitive.params)} or name == "y":
                 return name
-            return f"tuple(a.{what} for a in {source})" if primitive.variadic else f"{what}({source})"
+            return f"tuple(a.{what} for a in {source})" if primitive.variadic else f"{what}_of({source})"
 
         def pulling(rule: Callable[..., Any] | None, index: int) -> str:
             if rule is None:
@@ -160,9 +205,12 @@ class Plan:
                      for n in inspect.signature(rule).parameters]  # fmt: skip
             return f"rule{index}({', '.join(asked)})"
 
-        order = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
-        names: dict[str, Any] = {"shape": np.shape, "dtype": lambda a: getattr(a, "dtype", type(a)), "device": device_of}
-        self.save = eval(f"lambda {order}: ({''.join(saving(n) + ', ' for n in self.names)})", names)
+        values = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
+        saved = f"({''.join(saving(n) + ', ' for n in self.names)})"
+        names = {**_SAVERS, "plan": self}
+        self.save = eval(f"lambda {values}: {saved}", names)
+        exec(_RECORD.format(values=values, saved=saved), names)
+        self.record = names["record"]
         calls = [pulling(rule, i) for i, rule in enumerate(rules)]
         body = calls[0] if primitive.variadic else f"({''.join(c + ', ' for c in calls)})"
         self.pull_source = f"lambda g, s, xp: {body}"
@@ -174,44 +222,34 @@ class Plan:
         return self.primitive.name
 
 
-class _Plans(dict[int, "Plan | None"]):
-    """Plans by bit mask of the inputs that ask for a gradient, compiled at first need; None: no rule applies."""
-
-    def __init__(self, primitive: Primitive) -> None:
-        self.primitive = primitive
-
-    def __missing__(self, mask: int) -> Plan | None:
-        active = [bool(mask >> i & 1) for i in range(len(self.primitive.inputs))]
-        ruled = any(on and p.name in self.primitive.rules for p, on in zip(self.primitive.inputs, active, strict=True))
-        plan = self[mask] = Plan(self.primitive, active) if ruled else None
-        return plan
-
-
 # -- the recorder --------------------------------------------------------------------------------------
 
-_RECORDER = '''\
+_RECORDER = """\
 def {name}({signature}):
     {unwrap}
-    xp = {library}
+    xp = np if {on_host} else SETTLED.get(({classes}))
     if xp is None:
         xp, ({arrays}) = agree(primitive, ({arrays}))
     try:
         y = forward(xp, {call})
     except Exception as error:
         raise explain(primitive, error, ({arrays})) from error
-    if type(y) not in SPACES and type(y) is not tuple:
+    if type(y) is not ndarray and type(y) not in SPACES and type(y) is not tuple:
         y = xp.asarray(y)
     make = mode.node
-    plan = plans[{mask}]
-    if make is None or plan is None:
+    mask = {mask}
+    plan = plans[mask]
+    if plan is None:
+        plan = primitive.plan(mask)
+    if make is None or not plan:
         return plain(primitive, make, y)
     parents = ({nodes})
-    if None in parents:
+    if mask != {full}:
         parents = origins(parents, ({originals}))
-    if type(y) is tuple:
-        return several(make, plan, parents, plan.save({saves}), y)
-    return Tensor(y, make(plan, parents, plan.save({saves}), y))
-'''
+    if make is Node and type(y) is not tuple:
+        return plan.record(parents, {saves})
+    return record(make, plan, parents, plan.save({saves}), y)
+"""
 
 _UNWRAP = """\
 if isinstance({x}, Tensor):
@@ -240,10 +278,10 @@ def primitive(forward: Callable[..., Any]) -> Op:
     {'x': '3·g·x·x'}
     """
     prim = Primitive(forward)
-    record: Any = _variadic_recorder(prim) if prim.variadic else _recorder(prim)
-    record.__doc__, record.__module__ = forward.__doc__, forward.__module__
-    record.primitive, record.vjp, record.within = prim, prim.vjp, prim.within
-    return record  # type: ignore[no-any-return]
+    op: Any = _variadic_recorder(prim) if prim.variadic else _recorder(prim)
+    op.__doc__, op.__module__ = forward.__doc__, forward.__module__
+    op.primitive, op.vjp, op.within = prim, prim.vjp, prim.within
+    return op  # type: ignore[no-any-return]
 
 
 def _recorder(prim: Primitive) -> Callable[..., Any]:
@@ -251,23 +289,30 @@ def _recorder(prim: Primitive) -> Callable[..., Any]:
     xs = [p.name for p in prim.inputs]
     params = [p.name for p in prim.params]
     every = inspect.signature(prim.forward).parameters
-    defaults = {f"default_{n}": p.default for n, p in every.items() if p.default is not inspect.Parameter.empty}
+    defaults = {
+        f"default_{n}": p.default for n, p in every.items() if p.default is not inspect.Parameter.empty
+    }
     spelled = [f"{n}=default_{n}" if f"default_{n}" in defaults else n for n in xs + params]
     keyword_only = next((i for i, p in enumerate(prim.params) if p.kind is p.KEYWORD_ONLY), None)
     if keyword_only is not None:
         spelled.insert(len(xs) + keyword_only, "*")
     originals = "".join(f"{x}, " for x in xs)
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
-    classes = ", ".join(f"type({x}_)" for x in xs)
     source = _RECORDER.format(
         name=prim.name,
         signature=", ".join(spelled),
-        unwrap="\n    ".join(_UNWRAP.format(x=x, op=prim.name, originals=originals, params=kinds) for x in xs),
-        library=f"SPACES.get({classes})" if len(xs) == 1 else f"SETTLED.get(({classes}))",
+        unwrap="\n    ".join(
+            _UNWRAP.format(x=x, op=prim.name, originals=originals, params=kinds) for x in xs
+        ),
+        on_host=" and ".join(f"type({x}_) is ndarray" for x in xs),
+        classes="".join(f"type({x}_), " for x in xs),
         arrays="".join(f"{x}_, " for x in xs),
         call=", ".join([f"{x}_" for x in xs] + [f"{p}={p}" for p in params]),
-        mask=" | ".join(f"({x}n is not None) << {i}" if i else f"({x}n is not None)" for i, x in enumerate(xs)),
+        mask=" | ".join(
+            f"({x}n is not None) << {i}" if i else f"({x}n is not None)" for i, x in enumerate(xs)
+        ),
         nodes="".join(f"{x}n, " for x in xs),
+        full=(1 << len(xs)) - 1,
         originals=originals,
         saves=", ".join([f"{x}_" for x in xs] + ["y"] + params),
     )
@@ -282,7 +327,7 @@ def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
     """The recorder of a primitive with one starred input (concatenate, einsum): the same, in a loop."""
     defaults = {p.name: p.default for p in prim.params if p.default is not p.empty}
 
-    def record(*inputs: Any, **given: Any) -> Any:
+    def recorder(*inputs: Any, **given: Any) -> Any:
         params = {**defaults, **given}
         if any(isinstance(x, Symbol) for x in inputs):
             return Symbol(prim.name, inputs, params)
@@ -295,18 +340,15 @@ def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
         if type(y) not in SPACES and type(y) is not tuple:
             y = xp.asarray(y)
         nodes = tuple([x.node if isinstance(x, Tensor) else None for x in inputs])
-        plan = prim.plans[any(n is not None for n in nodes)]
+        plan = prim.plan(int(any(n is not None for n in nodes)))
         make = mode.node
-        if make is None or plan is None:
+        if make is None or not plan:
             return plain(prim, make, y)
         saved = plan.save(arrays, y, *(params[p.name] for p in prim.params))
-        parents = origins(nodes, inputs)
-        if type(y) is tuple:
-            return several(make, plan, parents, saved, y)
-        return Tensor(y, make(plan, parents, saved, y))
+        return record(make, plan, origins(nodes, inputs), saved, y)
 
-    record.__name__ = prim.name
-    return record
+    recorder.__name__ = prim.name
+    return recorder
 
 
 def lift(value: Any) -> Any:
@@ -362,9 +404,12 @@ _ARITY = 4
 def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Exception:
     """The library's error, with the operation and what came; of the same kind, so that `except` still works."""
     came = ", ".join(f"{a.dtype}{list(a.shape)}" if hasattr(a, "dtype") else repr(a) for a in arrays)
-    kind = next((k for k in (IndexError, ValueError, TypeError, MemoryError) if isinstance(error, k)), None)
-    text = str(error)
-    return error if kind is None else kind(text if text.startswith(prim.name + ":") else f"{prim.name}: {text} (got {came})")
+    kind = next((k for k in _KINDS if isinstance(error, k)), None)
+    text = str(error).removeprefix(f"{prim.name}: ")
+    return error if kind is None else kind(f"{prim.name}: {text} (got {came})")
+
+
+_KINDS = (np.exceptions.AxisError, IndexError, ValueError, TypeError, MemoryError)
 
 
 def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
@@ -378,10 +423,12 @@ def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(parents)
 
 
-def several(make: Any, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: tuple[Array, ...]) -> Any:
-    """Record an operation with several outputs: one Bundle, one Output each."""
-    bundle = Bundle(plan, parents, saved, ys) if make is Node else make.bundle(plan, parents, saved, ys)
-    return tuple([Tensor(y, Output(bundle, i, y)) for i, y in enumerate(ys)])
+def record(make: Any, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], y: Any) -> Any:
+    """What `Plan.record` does, for any maker of nodes; several outputs get one Bundle, and one Output each."""
+    if type(y) is not tuple:
+        return Tensor(y, make(plan, parents, saved, y) if y.dtype.kind == "f" else None)
+    bundle = Bundle(plan, parents, saved, y) if make is Node else make.bundle(plan, parents, saved, y)
+    return tuple([Tensor(part, Output(bundle, i, part)) for i, part in enumerate(y)])
 
 
 def plain(prim: Primitive, make: Any, y: Any) -> Any:
@@ -393,6 +440,6 @@ def plain(prim: Primitive, make: Any, y: Any) -> Any:
 
 _TOOLS: dict[str, Any] = {
     "Tensor": Tensor, "Symbol": Symbol, "SPACES": SPACES, "SCALARS": frozenset(SCALARS), "SETTLED": SETTLED,
-    "mode": mode, "lift": lift, "agree": agree, "explain": explain, "origins": origins, "several": several,
-    "plain": plain,
+    "mode": mode, "lift": lift, "agree": agree, "explain": explain, "origins": origins, "record": record,
+    "plain": plain, "np": np, "ndarray": np.ndarray, "Node": Node,
 }  # fmt: skip

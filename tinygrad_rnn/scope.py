@@ -69,11 +69,12 @@ class at:
         if places.get("direction") not in (None, "forward", "reverse"):
             raise ValueError(f"expected direction 'forward' or 'reverse', got {places['direction']!r}")
         self._places = places
+        self._before: list[Scope] = []
 
     def __enter__(self) -> Scope:
-        self._before = here.scope
-        here.scope = self._before._replace(**self._places)
+        self._before.append(here.scope)
+        here.scope = here.scope._replace(**self._places)
         return here.scope
 
     def __exit__(self, *exc: object) -> None:
-        here.scope = self._before
+        here.scope = self._before.pop()

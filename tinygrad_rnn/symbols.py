@@ -97,16 +97,27 @@ class Symbol:
     def __getitem__(self, key: Any) -> Symbol:
         return Symbol("getitem", (self,), {"key": key})
 
+    ndim = 2
+    """Where a rule asks for the number of axes, a symbol stands for a matrix."""
+
+    def __len__(self) -> int:
+        return self.ndim
+
     @property
     def mT(self) -> Symbol:
         """The transposed matrix."""
         return Symbol("matrix_transpose", (self,))
 
+    T = mT
+
     def __bool__(self) -> bool:
         raise TypeError(f"a formula cannot branch on the value of {self}")
 
     def __iter__(self) -> Any:
-        raise TypeError(f"{self} has no known number of parts")
+        sections = self.params.get("indices_or_sections") if self.op == "split" else None
+        if not isinstance(sections, int):
+            raise TypeError(f"{self} has no known number of parts")
+        return iter([Symbol("part", (self,), {"index": i}) for i in range(sections)])
 
     def __str__(self) -> str:
         return _show(self)[0]
@@ -123,7 +134,7 @@ class _Symbolic:
     """A namespace like NumPy's whose every function returns the symbol of its call."""
 
     def __getattr__(self, name: str) -> Callable[..., Symbol]:
-        if name.startswith("__") or name == "ndarray":  # by that one knows an array library (Primitive.within)
+        if name.startswith("__") or name == "ndarray":  # which marks an array library
             raise AttributeError(name)
         return lambda *args, **params: Symbol(name, args, params)
 
@@ -168,13 +179,20 @@ def _show(value: Any) -> tuple[str, int]:
         return f"{side(args[0], _ATOM)}²", _POWER
     if value.op in _INFIX and len(args) == 2:
         sign, strength, left, right = _INFIX[value.op]
+        if strength == _PRODUCT and getattr(args[0], "op", None) == "negative":  # -a·b: the same either way
+            left = _SUM
         return side(args[0], left) + sign + side(args[1], right), strength
     if value.op == "negative":
         return f"-{side(args[0], _PRODUCT)}", _SUM
-    if value.op in ("matrix_transpose", "transpose") and not value.params:
+    if value.op == "sqrt":
+        return f"√{side(args[0], _ATOM)}", _ATOM
+    if value.op == "abs":
+        return f"|{_show(args[0])[0]}|", _ATOM
+    turned = value.op in ("matrix_transpose", "transpose") and not value.params
+    if turned or (value.op == "swapaxes" and args[1:] == (-1, -2)):
         return f"{side(args[0], _ATOM)}ᵀ", _ATOM
     if value.op == "getitem":
-        return f"{side(args[0], _ATOM)}[{_show(value.params['key'])[0]}]", _ATOM
+        return f"{side(args[0], _ATOM)}[{_show(value.params.get('key', 'key'))[0]}]", _ATOM
     shown = [_show(a)[0] for a in args]
     shown += [f"{k}={_show(v)[0]}" for k, v in value.params.items() if v is not None and v is not False]
     return f"{value.op}({', '.join(shown)})", _ATOM

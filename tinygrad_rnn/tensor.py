@@ -14,6 +14,7 @@ definition, and declared here in `TYPE_CHECKING` so that editors know them.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,14 +49,17 @@ class Node:
 
     plan: Plan | None
     """Operation and rules; None in a leaf."""
-    parents: tuple[Node | Origin | None, ...]
-    """One per input; an Origin or None where the input asks for no gradient."""
+    parents: tuple[Any, ...]
+    """One per input: its Node; an Origin or None where the input asks for no gradient."""
     saved: tuple[Any, ...] | None
     """The arrays and parameters that the rules need; None once the tape has been freed."""
+    label: str | None
     grad: Tensor | None
     hooks: dict[int, Callable[[Tensor], Tensor | None]] | None
 
-    def __init__(self, plan: Plan | None, parents: tuple[Any, ...], saved: tuple[Any, ...], out: Array) -> None:
+    def __init__(
+        self, plan: Plan | None, parents: tuple[Any, ...], saved: tuple[Any, ...], out: Array
+    ) -> None:
         """Record the operation that made `out`."""
         self.plan = plan
         self.parents = parents
@@ -102,10 +106,12 @@ class Output(Node):
 
 class _Mode(threading.local):
     node: Any = Node
+    maker: Any = Node
 
 
 mode = _Mode()
-"""What makes nodes in this thread: `mode.node` is Node, None under `no_grad`, or a watchful stand-in."""
+"""What makes nodes in this thread: `mode.node` is `mode.maker` (Node, or a watchful stand-in for it), or None
+under `no_grad`."""
 
 
 class Tensor:
@@ -221,7 +227,11 @@ class Tensor:
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
         """Call `hook(grad)` when this value's gradient is ready; what it returns, if not None, replaces it."""
         if self.node is None:
-            raise ValueError("expected a tensor that requires grad, got one that does not: no gradient to hook")
+            raise ValueError(
+                "expected a tensor that requires grad, got one that does not: no gradient to hook"
+            )
+        if not callable(hook):
+            raise TypeError(f"expected a function to call with the gradient, got {type(hook).__name__}")
         if self.node.hooks is None:
             self.node.hooks = {}
         key = next(namespaces.clock)
@@ -278,7 +288,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ValueError(f"expected exactly one entry for a truth value, got shape {self.shape}; use any() or all()")
+            raise ValueError(
+                f"expected exactly one entry for a truth value, got shape {self.shape}; use any() or all()"
+            )
         return bool(self.item())
 
     def __len__(self) -> int:
@@ -293,38 +305,102 @@ class Tensor:
 
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-        notes = "" if self.dtype in (namespaces.get_default_dtype(), np.dtype(bool), np.dtype(np.int64)) else f", dtype={self.dtype}"
+        notes = (
+            ""
+            if self.dtype in (namespaces.get_default_dtype(), np.dtype(bool), np.dtype(np.int64))
+            else f", dtype={self.dtype}"
+        )
         notes += "" if self.device == "cpu" else f", device='{self.device}'"
         if self.node is not None:
             notes += ", requires_grad=True" if self.node.plan is None else f", made_by={self.node.plan.name}"
         return f"tensor({body}{notes})"
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Write in place; only where no gradient is being recorded."""
-        if self.node is not None and mode.node is not None:
-            raise RuntimeError(
-                "expected a tensor outside the tape, got one that requires grad: an in-place write would change "
-                "what its gradient needs; build the value with where(), stack() or concatenate()"
+    # -- writing in place ------------------------------------------------------------------------------
+
+    def _writable(self, value: Any) -> Any:
+        """The array in `value`, if it may be written into this tensor now; RuntimeError otherwise."""
+        if mode.node is not None:
+            recorded = "a tensor" if self.node is not None else "a value"
+            if self.node is not None or (isinstance(value, Tensor) and value.node is not None):
+                raise RuntimeError(
+                    f"expected to write outside the tape, got {recorded} that requires grad: its gradient would be "
+                    "lost or wrong; write under no_grad(), or build the result with where(), stack() or concatenate()"
+                )
+        array = raw(value)
+        if type(array) in namespaces.SPACES and namespaces.device_of(array) != self.device:
+            raise namespaces.DeviceError(
+                f"expected a value on {self.device}, got one on {namespaces.device_of(array)}"
             )
-        self.data[raw(key)] = raw(value)
+        return array
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Write in place; only where no gradient is being recorded, for it would be wrong."""
+        array = self._writable(value)
+        self.data[raw(key)] = array
         namespaces.note_write(self.data)
 
     def copy_(self, source: Any) -> Tensor:
-        """Overwrite the entries in place with `source` (same shape); returns self."""
-        values = raw(source)
-        if not isinstance(values, namespaces.SCALARS) and tuple(np.shape(values)) != self.shape:
-            raise ValueError(f"expected shape {self.shape}, got {tuple(np.shape(values))}")
-        self.data[...] = values
+        """Overwrite the entries in place with `source`, a number or values of the same shape; returns self."""
+        if not self.is_leaf and mode.node is not None:
+            self._writable(source)
+        with_values = raw(source)
+        if not isinstance(with_values, namespaces.SCALARS):
+            known = type(with_values) in namespaces.SPACES
+            with_values = namespaces.asarray(with_values, device=None if known else self.device)
+            if with_values.shape != self.shape:
+                raise ValueError(f"expected values of shape {self.shape}, got {with_values.shape}")
+            if not np.can_cast(with_values.dtype, self.dtype, "same_kind"):
+                raise TypeError(f"expected values that fit {self.dtype}, got {with_values.dtype}")
+            with_values = namespaces.to_device(with_values, self.device)
+        self.data[...] = with_values
         namespaces.note_write(self.data)
         return self
 
+    def _augmented(self, name: str, other: Any) -> Tensor:
+        """`t += other` and the like: in place outside the tape, a new recorded value on it."""
+        recorded = self.node is not None or (isinstance(other, Tensor) and other.node is not None)
+        if mode.node is not None and recorded:
+            if self.node is not None and self.is_leaf:
+                raise RuntimeError(
+                    f"expected {name}= on a recorded value or under no_grad(), got a leaf that requires grad: write "
+                    " w = w + …, or update it under no_grad()"
+                )
+            return getattr(operator, name)(self, other)  # type: ignore[no-any-return]
+        array = self._writable(other)
+        self.data = getattr(operator, f"i{name}")(self.data, array)
+        namespaces.note_write(self.data)
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._augmented("add", other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._augmented("sub", other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._augmented("mul", other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._augmented("truediv", other)
+
+    # -- copies ----------------------------------------------------------------------------------------
+
     def __reduce__(self) -> Any:
         if not self.is_leaf:
-            raise TypeError("expected a leaf tensor to pickle or copy, got the result of an operation: use detach()")
+            raise TypeError("expected a leaf to pickle or copy, got the result of an operation: use detach()")
         return _rebuild, (type(self), self.data, self.requires_grad, self.name)
 
     def __copy__(self) -> Tensor:
         return type(self)(self.data, self.node, self.origin)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf of its own: values and gradient copied, no hooks."""
+        rebuild, (kind, data, requires_grad, name) = self.__reduce__()
+        made: Tensor = rebuild(kind, data.copy(), requires_grad, name)
+        if self.grad is not None:
+            made.grad = Tensor(self.grad.data.copy())
+        memo[id(self)] = made
+        return made
 
     if TYPE_CHECKING:
         T: Tensor
@@ -374,7 +450,8 @@ def raw(value: Any) -> Any:
 
 
 def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | None) -> Tensor:
-    made = kind(data)
+    made = kind.__new__(kind)
+    Tensor.__init__(made, data)
     made.requires_grad_(requires_grad)
     if name is not None:
         made.name = name

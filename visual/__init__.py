@@ -37,8 +37,8 @@ def draw(
 ) -> Picture:
     """The picture of a Graph, a Flow, or a Tensor and all that led to it.
 
-    `level` is "cell" (the default), "gate", "op" or "layer"; a Graph that is already contracted is drawn as it
-    is. With `gradients` the arrows of BPTT run beside the data's; a Tensor is then measured with
+    `level` is "cell" (the default), "gate", "op" or "layer"; a Graph that is already contracted is drawn as
+    it is. With `gradients` the arrows of BPTT run beside the data's; a Tensor is then measured with
     `tinygrad_rnn.flow`, which needs a scalar loss. `fold` shortens long sequences ("auto", True, False or the
     number of steps above which to fold), `focus` is a step or a range that stays open, `tokens` holds one
     label per step, `style` changes names of `visual.style.LIGHT`.
@@ -54,25 +54,22 @@ def draw(
     return unrolled(graph, table, gradients, fold, focus, tokens, title)
 
 
-def _graph(what: Any, level: str | None, gradients: bool) -> Graph:
+def _graph(what: Any, level: Any, gradients: bool) -> Graph:
     """The Graph behind whatever was given, at the level that was asked for."""
     if not isinstance(what, Graph) and not hasattr(what, "graph"):
-        import tinygrad_rnn as tg
+        from tinygrad_rnn.flow import flow
+        from tinygrad_rnn.trace import trace
 
-        what = tg.flow(what) if gradients else tg.trace(what)
-    if hasattr(what, "graph"):
-        graph = what.graph(level or "cell")
-        if not isinstance(graph, Graph):
-            raise TypeError(f"expected .graph(level) to give a Graph, got {type(graph).__name__}")
-        return graph
-    graph = what
-    if graph.level == "op" and level not in (None, "op") or (level is None and _has_cells(graph)):
-        contracted: Graph = graph.quotient(level or "cell")
-        return contracted
+        what = flow(what) if gradients else trace(what)
+    if not isinstance(what, Graph):
+        what = what.graph(level or "cell")
+    graph: Graph = what
+    if graph.level == "op" and (level not in (None, "op") or (level is None and _has_cells(graph))):
+        return graph.quotient(level or "cell")
     if level is not None and level != graph.level:
-        raise ValueError(f"expected a Graph at level 'op' or {level!r}, got one at level {graph.level!r}")
+        raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at level {level!r}; trace one at 'op'")
     return graph
 
 
 def _has_cells(graph: Graph) -> bool:
-    return graph.level == "op" and any(v.time is not None and v.layer is not None for v in graph.nodes)
+    return any(v.time is not None and v.layer is not None for v in graph.nodes)

@@ -10,80 +10,126 @@ Templates are drawn for time running right. A reverse row mirrors them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tinygrad_rnn.trace import Vertex
 from visual.layered import layers
 from visual.picture import Point, text_width
 
-GATE = (36.0, 28.0)
-TEMPLATES: dict[frozenset[str], tuple[float, float, Mapping[str, Point]]] = {
-    frozenset("ifgoch"): (
-        286, 172,
-        {"f": (36, 88), "i": (90, 88), "g": (144, 88), "o": (198, 88), "c": (228, 146), "h": (256, 44)},
+Sides = tuple[str, str]
+"""Where an arrow leaves and enters: "top", "bottom", "ahead" (with time) or "behind"."""
+Place = tuple[float, float, float, float]
+"""Centre, width and height."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """Size of a cell's frame, and places and arrows inside it, by the members' names within the cell."""
+
+    width: float
+    height: float
+    places: Mapping[str, Place]
+    elbows: Mapping[tuple[str, str], Sides] = field(default_factory=dict)
+    """Inner edges that turn a right angle, by the gates they join."""
+    bends: Mapping[tuple[str, str], Sequence[Point]] = field(default_factory=dict)
+    """Corners of inner edges that pass other members."""
+    doors: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    """The lane from the frame's edge to a member that reads from outside."""
+    exits: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    """The lane from a member that is read outside to the frame's other edge."""
+
+
+def _gate(x: float, y: float) -> Place:
+    return x, y, 36.0, 28.0
+
+
+TEMPLATES: dict[frozenset[str], Template] = {
+    frozenset("ifgoch"): Template(
+        304, 214,
+        {
+            "f": _gate(38, 100), "i": _gate(94, 100), "g": _gate(150, 100), "o": _gate(206, 100),
+            "c": (94, 176, 44, 44), "h": (268, 100, 40, 44),
+        },
+        {("c", "h"): ("ahead", "top")},
     ),
-    frozenset("rznh"): (
-        230, 150,
-        {"r": (36, 56), "n": (92, 56), "z": (148, 56), "h": (198, 122)},
+    frozenset("rznh"): Template(
+        254, 200,
+        {"r": _gate(38, 100), "n": _gate(94, 100), "z": _gate(150, 100), "h": (216, 152, 40, 60)},
+        {("z", "h"): ("ahead", "bottom"), ("n", "h"): ("top", "behind")},
     ),
-    frozenset("h"): (84, 72, {"h": (42, 36)}),
+    frozenset("h"): Template(104, 92, {"h": (52, 46, 44, 44)}),
 }  # fmt: skip
-"""Gates → width, height and places. Where a cell holds more than its gates (pre-activations), the template is
-lifted and these stand in a row below."""
+"""The cells that are drawn by hand, by their gates; pre-activations stand as flat bars below the gates."""
 
 WORDS = {
     "i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "c": "cell state",
     "h": "hidden state", "r": "reset gate", "z": "update gate", "n": "candidate",
 }  # fmt: skip
+BAR_HEIGHT = 24.0
 
 
-@dataclass(frozen=True)
-class Template:
-    """Size of a cell's frame, and place and size of each member by its name within the cell."""
-
-    width: float
-    height: float
-    places: Mapping[str, tuple[float, float, float, float]]
-    bends: Mapping[tuple[str, str], Sequence[Point]]
-    """Corners of the inner edges that pass other members."""
-
-
-def template(members: Sequence[Vertex], inner: Sequence[tuple[str, str]], names: Mapping[str, str]) -> Template:
-    """The template for a cell with these members and inner edges; `names` gives each id's name in the cell."""
+def template(
+    members: Sequence[Vertex],
+    inner: Sequence[tuple[str, str]],
+    names: Mapping[str, str],
+    readers: Sequence[str],
+    sources: Sequence[str],
+) -> Template:
+    """The template for a cell: members, their names in it, inner edges, who reads and who is read outside."""
     if len(members) == 1 and members[0].kind == "cell":
-        return Template(46, 46, {names[members[0].id]: (23, 23, 46, 46)}, {})
-    gates = [v for v in members if v.gate is not None and v.kind in ("gate", "state")]
+        return Template(46, 46, {names[members[0].id]: (23, 23, 46, 46)})
+    gates = [v for v in members if v.gate is not None]
     known = TEMPLATES.get(frozenset(v.gate for v in gates if v.gate))
-    if known is None or len({v.gate for v in gates}) != len(gates) or any(v.kind == "op" for v in members):
-        return _by_layers(members, inner, names)
-    width, height, places = known
-    rest = [v for v in members if v not in gates]
-    lift = 50.0 if rest else 0.0
-    sizes = {names[v.id]: (*places[v.gate or ""], *GATE) for v in gates}
-    placed = {name: (x, y + lift, w, h) for name, (x, y, w, h) in sizes.items()}
-    pitch = (width - 60) / max(len(rest), 1)
-    for k, v in enumerate(rest):
-        wide = max(36.0, min(text_width(v.label or v.op, 10) + 12, pitch - 6))
-        placed[names[v.id]] = ((width - 60) / 2 + (k - (len(rest) - 1) / 2) * pitch + 10, 40, wide, 24)
-    return Template(width, height + lift, placed, {})
+    rest = [v for v in members if v.gate is None]
+    if (
+        known is None
+        or len({v.gate for v in gates}) < len(gates)
+        or any(v.kind in ("op", "constant") for v in rest)
+    ):
+        return _by_layers(members, inner, names, readers, sources)
+    named = {v.gate or "": names[v.id] for v in gates}
+    lift = 60.0 if rest and len(gates) == 1 else 0.0
+    places = {named[gate]: (x, y + lift, w, h) for gate, (x, y, w, h) in known.places.items()}
+    edge = max(known.width - 74, 84.0)
+    wide = (edge - 10) / max(len(rest), 1)
+    for k, v in enumerate(reversed(rest)):
+        places[names[v.id]] = (20 + (k + 0.5) * wide, 34, wide - 10, BAR_HEIGHT)
+    elbows = {(named[a], named[b]): sides for (a, b), sides in known.elbows.items()}
+    return Template(known.width, known.height + lift, places, elbows)
 
 
-def _by_layers(members: Sequence[Vertex], inner: Sequence[tuple[str, str]], names: Mapping[str, str]) -> Template:
-    """Layers from left to right, as the data runs."""
+def _by_layers(
+    members: Sequence[Vertex],
+    inner: Sequence[tuple[str, str]],
+    names: Mapping[str, str],
+    readers: Sequence[str],
+    sources: Sequence[str],
+) -> Template:
+    """Layers from left to right, as the data runs, with lanes for what comes from outside or goes there."""
     wide = {names[v.id]: max(36.0, text_width(label(v), 10) + 14) for v in members}
-    tall = 26.0
-    plan = layers(dict.fromkeys(wide, tall), inner, gap=12.0)
-    columns: dict[int, float] = {}
-    for name, depth in plan.depth.items():
-        columns[depth] = max(columns.get(depth, 0.0), wide[name])
-    centre, left = {}, 16.0
+    tall = 28.0
+    doors = {f"\0{name}": name for name in readers}
+    exits = {name: f"{name}\0" for name in sources}
+    plan = layers(
+        {**dict.fromkeys(doors, 12.0), **dict.fromkeys(wide, tall), **dict.fromkeys(exits.values(), 12.0)},
+        [*doors.items(), *inner, *exits.items()], gap=14.0, fixed=[*doors, *exits.values()],
+    )  # fmt: skip
+    columns = dict.fromkeys(plan.depth.values(), 0.0)
+    for name, width in wide.items():
+        depth = plan.depth[name]
+        columns[depth] = max(columns.get(depth, 0.0), width)
+    centre, left = {}, 8.0
     for depth in sorted(columns):
         centre[depth] = left + columns[depth] / 2
-        left += columns[depth] + 34
-    height = plan.breadth + 44
-    placed = {name: (centre[plan.depth[name]], plan.across[name] + 22, wide[name], tall) for name in wide}
-    bends = {pair: [(centre[d], y + 22) for d, y in lanes] for pair, lanes in plan.bends.items()}
-    return Template(left - 34 + 16, height, placed, bends)
+        left += columns[depth] + (32 if columns[depth] else 10)
+    places = {name: (centre[plan.depth[name]], plan.across[name] + 24, wide[name], tall) for name in wide}
+    corners = {pair: [(centre[d], y + 24) for d, y in lanes] for pair, lanes in plan.bends.items()}
+    lanes = {
+        name: [(0.0, plan.across[door] + 24), *corners.pop((door, name))] for door, name in doors.items()
+    }
+    width = left - 10
+    ways = {name: [*corners.pop((name, out)), (width, plan.across[out] + 24)] for name, out in exits.items()}
+    return Template(width, plan.breadth + 48, places, {}, corners, lanes, ways)
 
 
 def label(v: Vertex) -> str:

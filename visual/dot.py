@@ -1,9 +1,9 @@
 """DOT, for Graphviz and for every tool that reads it; the only file that imports graphviz.
 
 Graphviz's own ranking is not made for long unrolled networks, so it is never asked to place anything: each
-node and curve is pinned, and `neato -n2` only draws. The graph's nodes and edges are DOT's nodes and edges;
-bands, legends and labels are painted behind them as Graphviz's `_background`, so a tool that reads the file
-finds the graph in it and nothing else.
+node and curve is pinned, and `neato -n2` only draws. The graph's vertices and edges are DOT's nodes and
+edges, with their classes. Bands, bars and the key's samples are painted behind them as Graphviz's
+`_background`; loose texts are nodes of class "mark" (Graphviz 2.43 crashes on text in a background).
 
 Labels come from users. python-graphviz would read <…> as HTML and Graphviz would expand \\N and \\L: both are
 escaped, control characters are dropped, and nothing ever goes through a shell.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import graphviz
 
-from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
+from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain, text_width
 from visual.svg import arrow_head, head_size, shortened, token
 
 PIXEL_LIMIT = 32_767
@@ -38,15 +38,26 @@ def write(picture: Picture) -> str:
     """
     graph = graphviz.Digraph("picture")
     graph.attr(
-        "graph", bgcolor=picture.page, pad="0", margin="0", outputorder="edgesfirst", tooltip=quoted(picture.title),
-        bb=f"0,0,{number(picture.width)},{number(picture.height)}", _background=background(picture),
-    )  # fmt: skip
+        "graph",
+        bgcolor=picture.page,
+        pad="0",
+        margin="0",
+        outputorder="edgesfirst",
+        tooltip=quoted(picture.title),
+        bb=f"0,0,{number(picture.width)},{number(picture.height)}",
+        _background=background(picture),
+    )
     graph.attr("node", fixedsize="true", fontname=FONT)
     for element in picture.elements:
         if isinstance(element, Box) and "node" in element.classes:
             _node(graph, element)
         elif isinstance(element, Arrow) and "edge" in element.classes:
             _edge(graph, element)
+        elif isinstance(element, Text):
+            _text(graph, element, f"mark.{len(graph.body)}")
+        elif isinstance(element, Box) and element.label:
+            _text(graph, Text(element.x, element.y - element.size * 0.35, element.label, element.ink,
+                              element.size), f"mark.{len(graph.body)}")  # fmt: skip
     return str(graph.source)
 
 
@@ -66,7 +77,11 @@ def render(picture: Picture, format: str) -> bytes:
     source = write(picture).encode()
     try:
         done = subprocess.run(
-            [engine, "-n2", f"-T{format}", *options], input=source, capture_output=True, timeout=TIME_LIMIT, check=False
+            [engine, "-n2", f"-T{format}", *options],
+            input=source,
+            capture_output=True,
+            timeout=TIME_LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise RuntimeError(
@@ -74,12 +89,14 @@ def render(picture: Picture, format: str) -> bytes:
             "write svg, or fold the picture"
         ) from None
     if done.returncode != 0 or not done.stdout:
-        raise RuntimeError(f"Graphviz could not draw the picture: {done.stderr.decode(errors='replace').strip()}")
+        raise RuntimeError(
+            f"Graphviz could not draw the picture: {done.stderr.decode(errors='replace').strip()}"
+        )
     return done.stdout
 
 
 def resolution(picture: Picture) -> int:
-    """Dots per inch for a png: 144 where that fits, never less than 72; ValueError where even that is too large."""
+    """Dots per inch for a png: 144 where that fits, at least 72; ValueError if even that is too large."""
     points = max(picture.width, picture.height)
     for dpi in (144, 96, 72):
         if points * dpi / 72 <= PIXEL_LIMIT:
@@ -95,13 +112,42 @@ def _node(graph: graphviz.Digraph, box: Box) -> None:
     style += ["rounded"] if box.shape == "round" else []
     style += [box.dash] if box.dash != "solid" else []
     graph.node(
-        quoted(token(box.id)), label=quoted(box.label), id=quoted(token(box.id)), pos=f"{number(box.x)},{number(box.y)}!",
-        width=inches(box.width), height=inches(box.height), shape="circle" if box.shape == "circle" else "box",
-        style=",".join(style), fillcolor=box.fill if box.fill != "none" else "transparent",
+        quoted(token(box.id)),
+        label=quoted(box.label),
+        id=quoted(token(box.id)),
+        pos=f"{number(box.x)},{number(box.y)}!",
+        width=inches(box.width),
+        height=inches(box.height),
+        shape="circle" if box.shape == "circle" else "box",
+        style=",".join(style),
+        fillcolor=box.fill if box.fill != "none" else "transparent",
         color=box.line if box.line != "none" else "transparent",
-        fontcolor=box.ink, fontsize=number(box.size), penwidth=number(box.weight),
-        tooltip=quoted(box.title or box.label), **{"class": " ".join(map(token, box.classes))},
-    )  # fmt: skip
+        fontcolor=box.ink,
+        fontsize=number(box.size),
+        penwidth=number(box.weight),
+        tooltip=quoted(box.title or box.label),
+        **{"class": " ".join(map(token, box.classes))},
+    )
+
+
+def _text(graph: graphviz.Digraph, text: Text, name: str) -> None:
+    """A loose text as a node without a frame, as wide as it may get, and justified within."""
+    width = 1.2 * text_width(text.text, text.size) + 4
+    shift = {"start": width / 2, "middle": 0.0, "end": -width / 2}[text.anchor]
+    justified = {"start": r"\l", "middle": "", "end": r"\r"}[text.anchor]
+    graph.node(
+        name,
+        label=graphviz.nohtml(quoted(text.text) + justified),
+        pos=f"{number(text.x + shift)},{number(text.y + text.size * 0.35)}!",
+        width=inches(width),
+        height=inches(text.size * 1.6),
+        shape="plaintext",
+        margin="0",
+        fontname=FONT + ("-Bold" if text.bold else ""),
+        fontcolor=text.colour,
+        fontsize=number(text.size),
+        **{"class": "mark"},
+    )
 
 
 def _edge(graph: graphviz.Digraph, arrow: Arrow) -> None:
@@ -111,35 +157,37 @@ def _edge(graph: graphviz.Digraph, arrow: Arrow) -> None:
         points = shortened(points, head_size(arrow.width))
         head = "e," + ",".join(map(number, arrow.points[-1])) + " "
     graph.edge(
-        quoted(token(arrow.source)), quoted(token(arrow.target)), id=quoted(token(arrow.id)),
+        quoted(token(arrow.source)),
+        quoted(token(arrow.target)),
+        id=quoted(token(arrow.id)),
         pos=head + " ".join(f"{number(x)},{number(y)}" for x, y in points),
-        color=arrow.colour, penwidth=number(arrow.width), style=arrow.dash, tooltip=quoted(arrow.title),
+        color=arrow.colour,
+        penwidth=number(arrow.width),
+        style=arrow.dash,
+        tooltip=quoted(arrow.title),
         arrowsize=f"{head_size(arrow.width) / 10:.2f}",
         arrowhead={"full": "normal", "open": "onormal", "none": "none"}[arrow.head],
         **{"class": " ".join(map(token, arrow.classes))},
-    )  # fmt: skip
+    )
 
 
 def background(picture: Picture) -> str:
-    """All marks as one xdot drawing, which Graphviz paints behind the graph.
+    """All marks but texts as one xdot drawing, which Graphviz paints behind the graph.
 
     Graphviz reads at most 16,384 characters of a string at once, so each line of it is continued.
     """
     page = Box("", picture.width / 2, picture.height / 2, picture.width, picture.height, fill=picture.page)
-    marks = [e for e in picture.elements if isinstance(e, Text | Group | Strip) or not {"node", "edge"} & {*e.classes}]
+    marks = [e for e in picture.elements if not isinstance(e, Text) and not {"node", "edge"} & {*e.classes}]
     return " \\\n".join(words for mark in [page, *marks] for words in _xdot(mark))
 
 
 def _xdot(mark: Element) -> Iterator[str]:
     match mark:
-        case Text():
-            side = {"start": -1, "middle": 0, "end": 1}[mark.anchor]
-            text = plain(mark.text).replace("\\", "∖").replace("\n", " ")
-            yield f"F {number(mark.size)} {_counted(FONT + ('-Bold' if mark.bold else ''))}"
-            yield f"c {_counted(mark.colour)} T {number(mark.x)} {number(mark.y)} {side} 0 {_counted(text)}"
         case Strip():
             for left, bottom, width, height, colour in mark.cells():
-                yield f"c {_counted(colour)} C {_counted(colour)} " + _polygon("P", left, bottom, width, height)
+                yield f"c {_counted(colour)} C {_counted(colour)} " + _polygon(
+                    "P", left, bottom, width, height
+                )
         case Arrow():
             yield from _line(mark)
         case Box() | Group():
@@ -151,14 +199,14 @@ def _xdot(mark: Element) -> Iterator[str]:
                 width = mark.weight if isinstance(mark, Box) else 1.0
                 yield f"S {_counted(f'setlinewidth({number(width)})')} S {_counted(mark.dash)}"
                 yield f"c {_counted(mark.line)} " + _outline(mark, "p", left, bottom)
-            if isinstance(mark, Box) and mark.label:
-                yield from _xdot(Text(mark.x, mark.y - mark.size * 0.35, mark.label, mark.ink, mark.size))
 
 
 def _outline(mark: Box | Group, letter: str, left: float, bottom: float) -> str:
     if isinstance(mark, Box) and mark.shape == "circle":
         letter = {"P": "E", "p": "e"}[letter]
-        return f"{letter} {number(mark.x)} {number(mark.y)} {number(mark.width / 2)} {number(mark.height / 2)}"
+        return (
+            f"{letter} {number(mark.x)} {number(mark.y)} {number(mark.width / 2)} {number(mark.height / 2)}"
+        )
     return _polygon(letter, left, bottom, mark.width, mark.height)
 
 
@@ -170,7 +218,8 @@ def _polygon(letter: str, left: float, bottom: float, width: float, height: floa
 
 def _line(arrow: Arrow) -> Iterator[str]:
     points: tuple[Point, ...] = arrow.points
-    yield f"S {_counted(f'setlinewidth({number(arrow.width)})')} S {_counted(arrow.dash)} c {_counted(arrow.colour)}"
+    yield f"S {_counted(f'setlinewidth({number(arrow.width)})')} S {_counted(arrow.dash)}"
+    yield f"c {_counted(arrow.colour)}"
     yield f"B {len(points)} " + " ".join(f"{number(x)} {number(y)}" for x, y in points)
     if arrow.head != "none":
         size = head_size(arrow.width)
@@ -178,7 +227,8 @@ def _line(arrow: Arrow) -> Iterator[str]:
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5 or 1.0
         base = (x1 - (x1 - x0) / length * size, y1 - (y1 - y0) / length * size)
         corners = " ".join(f"{number(x)} {number(y)}" for x, y in arrow_head(base, points[-1], size))
-        yield f"S {_counted('solid')} C {_counted(arrow.colour)} {'P' if arrow.head == 'full' else 'p'} 3 {corners}"
+        letter = "P" if arrow.head == "full" else "p"
+        yield f"S {_counted('solid')} C {_counted(arrow.colour)} {letter} 3 {corners}"
 
 
 def _counted(text: str) -> str:

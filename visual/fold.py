@@ -10,9 +10,10 @@ Folding turns a Graph into a smaller one, so the layout need not know about it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tinygrad_rnn.trace import Edge, Graph, Vertex
@@ -20,7 +21,7 @@ from visual.style import look, number
 
 MOST = {"op": 12, "gate": 40, "cell": 200}
 """A picture with more steps than this folds."""
-KEPT = {"op": 2, "gate": 2, "cell": 4}
+KEPT = {"op": 2, "gate": 2, "cell": 3}
 """So many steps stay open at each end."""
 NOTABLE = 12
 """More losses, cuts or NaNs than this are counted by the fold instead of kept open."""
@@ -92,10 +93,11 @@ def folded(graph: Graph, fold: str | bool | int = "auto", focus: int | Sequence[
     most = _most(graph.level, fold)
     if most is None or len(times) <= most:
         return Folded(graph.nodes, tuple(Link(e) for e in graph.edges), {})
-    open_steps = _open_steps(graph, times, focus)
+    marks = notable(graph)
+    open_steps = _open_steps(graph.level, times, marks, focus)
     ranges = _ranges(times, open_steps)
     place = {t: r for r in ranges for t in r}
-    return _merge(graph, place)
+    return _merge(graph, place, marks)
 
 
 def spread(norms: Iterable[float | None]) -> Spread:
@@ -132,14 +134,16 @@ def _most(level: str, fold: str | bool | int) -> int | None:
     raise ValueError(f"expected fold 'auto', True, False or a positive number of steps, got {fold!r}")
 
 
-def _open_steps(graph: Graph, times: Sequence[int], focus: int | Sequence[int] | None) -> set[int]:
-    ends = KEPT.get(graph.level, 2)
+def _open_steps(
+    level: str, times: Sequence[int], marks: Mapping[str, set[int]], focus: int | Sequence[int] | None
+) -> set[int]:
+    ends = KEPT.get(level, 2)
     kept = {*times[:ends], *times[-ends:]}
     if isinstance(focus, int):
         kept |= {focus - 1, focus, focus + 1}
     elif focus is not None:
         kept |= {*focus}
-    for group in notable(graph).values():
+    for group in marks.values():
         kept |= {*group} if len(group) <= NOTABLE else {min(group), max(group)}
     return kept & {*times}
 
@@ -148,7 +152,7 @@ def notable(graph: Graph) -> dict[str, set[int]]:
     """The steps that must not vanish: losses, cuts, NaNs, and the two extremes of the gradient's norm."""
     found: dict[str, set[int]] = {"losses": set(), "cuts": set(), "NaN or infinite": set(), "extremes": set()}
     time = {}
-    low, high = (math.inf, None), (-math.inf, None)
+    low, high = (math.inf, -1), (-math.inf, -1)
     for v in graph.nodes:
         t = v.time
         if t is None:
@@ -164,7 +168,7 @@ def notable(graph: Graph) -> dict[str, set[int]]:
                 found["NaN or infinite"].add(t)
             elif v.layer is not None and norm > 0.0:
                 low, high = min(low, (norm, t)), max(high, (norm, t))
-    found["extremes"] = {t for _, t in (low, high) if t is not None}
+    found["extremes"] = {t for _, t in (low, high) if t >= 0}
     for e in graph.edges:
         if e.cut:
             found["cuts"] |= {time[end] for end in (e.source, e.target) if end in time}
@@ -176,17 +180,16 @@ def notable(graph: Graph) -> dict[str, set[int]]:
 def _ranges(times: Sequence[int], kept: Collection[int]) -> list[tuple[int, ...]]:
     """The runs of steps that are not kept; a run of one or two is not worth a fold and stays open."""
     ranges, run = [], []
-    for t in [*times, None]:
-        if t is not None and t not in kept:
+    for t in times:
+        if t not in kept:
             run.append(t)
-            continue
-        if len(run) > 2:
+        elif run:
             ranges.append(tuple(run))
-        run = []
-    return ranges
+            run = []
+    return [run for run in [*ranges, tuple(run)] if len(run) > 2]
 
 
-def _merge(graph: Graph, place: dict[int, tuple[int, ...]]) -> Folded:
+def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[str, set[int]]) -> Folded:
     """Put every hidden vertex into the fold of its row and range, and join the edges that then coincide."""
     home: dict[str, str] = {}
     inside: dict[str, list[Vertex]] = {}
@@ -201,16 +204,28 @@ def _merge(graph: Graph, place: dict[int, tuple[int, ...]]) -> Folded:
             row = f"l{v.layer}.{'rev' if v.direction == 'reverse' else 'fwd'}"
         else:
             nth = seen[v.time, v.op] = seen.get((v.time, v.op), -1) + 1
-            stem = v.id.replace(f".t{v.time}", "") if v.id.endswith(f".t{v.time}") else v.op
+            stem = f".{v.id}.".replace(f".t{v.time}.", ".").strip(".") or v.op
             row = stem if nth == 0 else f"{stem}.{nth}"
         name = f"{row}.t{steps[0]}-t{steps[-1]}"
         home[v.id] = name
         if name not in inside:
             inside[name] = []
-            nodes.append(replace(
-                v, id=name, op="fold", kind="fold", time=steps[0], gate=None, norm=None, label=v.label or v.op,
-                value=None, formula="", rules=(), members=(),
-            ))  # fmt: skip
+            nodes.append(
+                replace(
+                    v,
+                    id=name,
+                    op="fold",
+                    kind="fold",
+                    time=steps[0],
+                    gate=None,
+                    norm=None,
+                    label=v.label or v.op,
+                    value=None,
+                    formula="",
+                    rules=(),
+                    members=(),
+                )
+            )
         inside[name].append(v)
 
     links: list[Link] = []
@@ -226,18 +241,25 @@ def _merge(graph: Graph, place: dict[int, tuple[int, ...]]) -> Folded:
         if len(edges) == 1:
             links.append(Link(replace(edges[0], source=source_id, target=target_id)))
         else:
-            merged = replace(edges[0], source=source_id, target=target_id, norm=worst(e.norm for e in edges),
-                             projection=None, cut=all(e.cut for e in edges))  # fmt: skip
+            merged = replace(
+                edges[0],
+                source=source_id,
+                target=target_id,
+                norm=worst(e.norm for e in edges),
+                projection=None,
+                cut=all(e.cut for e in edges),
+            )
             links.append(Link(merged, spread(e.norm for e in edges)))
 
-    marks = {word: steps for word, steps in notable(graph).items() if word != "extremes"}
     folds = {}
     for name, hidden in inside.items():
         steps = place[hidden[0].time or 0]
-        counts = {word: len(found.intersection(steps)) for word, found in marks.items()}
+        counts = {word: len(found.intersection(steps)) for word, found in marks.items() if word != "extremes"}
         said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         states = [v for v in hidden if v.gate == "h"] or hidden
-        folds[name] = Fold(name, steps[0], steps[-1], len(steps), spread(v.norm for v in states), _bins(states), said)
+        folds[name] = Fold(
+            name, steps[0], steps[-1], len(steps), spread(v.norm for v in states), _bins(states), said
+        )
     return Folded(tuple(nodes), tuple(links), folds)
 
 
@@ -245,7 +267,7 @@ def _bins(hidden: Sequence[Vertex]) -> tuple[tuple[float | None, float | None], 
     hidden = sorted(hidden, key=lambda v: v.time or 0)
     count = min(BINS, len(hidden))
     bounds = [len(hidden) * k // count for k in range(count + 1)]
-    groups = [[v.norm for v in hidden[a:b]] for a, b in zip(bounds, bounds[1:], strict=False)]
+    groups = [[v.norm for v in hidden[a:b]] for a, b in itertools.pairwise(bounds)]
     return tuple((_median(group), worst(group)) for group in groups)
 
 

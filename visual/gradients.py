@@ -50,7 +50,7 @@ class Look:
                 return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
 
     def edge(self, link: Link, name: str, route: Route, stub: Route | None = None) -> Iterator[Element]:
-        """The forward arrow along the route and, where gradients are drawn, BPTT's beside it (or its stub)."""
+        """The forward arrow on the route and, where gradients are drawn, BPTT's beside it (or the stub)."""
         e, style = link.edge, self.style
         said = describe(link)
         if not self.gradients:
@@ -65,9 +65,16 @@ class Look:
         dash: Dash = "dashed" if (e.projection or 0.0) >= 0.0 else "dotted"
         width = THIN + (WIDE - THIN) * min(abs(e.projection or 0.0) / (self.widest or 1.0), 1.0)
         arrow = Arrow(
-            f"{name}.g", e.target, e.source, smooth(back), self.colour(e.norm), width, dash,
-            classes=("edge", "backward", seen), title=said,
-        )  # fmt: skip
+            f"{name}.g",
+            e.target,
+            e.source,
+            smooth(back),
+            self.colour(e.norm),
+            width,
+            dash,
+            classes=("edge", "backward", seen),
+            title=said,
+        )
         if seen == "zero":
             arrow = replace(arrow, width=THIN, dash="solid", head="open")
         if seen == "broken":
@@ -80,20 +87,29 @@ class Look:
         e, style = link.edge, self.style
         points = smooth(route)
         if e.cut:
-            yield Arrow(name, e.source, e.target, points, style["cut"], 1.3, classes=("edge", "cut"), title=said)
+            yield Arrow(
+                name, e.source, e.target, points, style["cut"], 1.3, classes=("edge", "cut"), title=said
+            )
             x, y = middle(points)
             yield Text(x, y - 4.5, "✂", style["cut"], 13, classes=("mark",))
             return
         missing = self.gradients and look(e.norm) == "missing"
         yield Arrow(
-            name, e.source, e.target, points, style["faint"] if missing else style["forward"], THIN,
-            "dotted" if missing else "solid", classes=("edge", "forward", *(["missing"] if missing else [])), title=said,
-        )  # fmt: skip
+            name,
+            e.source,
+            e.target,
+            points,
+            style["faint"] if missing else style["forward"],
+            THIN,
+            "dotted" if missing else "solid",
+            classes=("edge", "forward", *(["missing"] if missing else [])),
+            title=said,
+        )
 
     def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
         """One step's share in a weight's gradient, standing on the rail at (x, y)."""
         e, style = link.edge, self.style
-        height, colour, dash = 5.0, style["weight"], "solid"
+        height, colour = 5.0, style["weight"]
         seen = look(e.norm)
         if self.gradients:
             colour = self.colour(e.norm)
@@ -105,22 +121,39 @@ class Look:
                 height = 1.0
         points = bezier([(x, y), (x, y + height)])
         classes = ("edge", "weight", *([seen] if self.gradients else []))
-        if seen == "missing" and self.gradients:
-            dash = "dotted"
-        return Arrow(name, e.source, e.target, points, colour, 3.0, "dotted" if dash == "dotted" else "solid", "none",
-                     classes, describe(link, "‖dW_t‖"))  # fmt: skip
+        dash: Dash = "dotted" if seen == "missing" and self.gradients else "solid"
+        return Arrow(
+            name, e.source, e.target, points, colour, 3.0, dash, "none", classes, describe(link, "‖dW_t‖")
+        )
 
     def tab(self, box: Box, norm: float | None) -> Box | None:
         """A tab on a box's upper left corner in the colour of ‖∂L/∂value‖; none where it was not computed."""
         if not self.gradients or look(norm) == "missing":
             return None
         fill = self.colour(norm) if look(norm) != "zero" else "none"
-        return Box("", box.x - box.width / 2 + 7, box.y + box.height / 2 + 4, 10, 5, "", "box", fill, self.colour(norm),
-                   weight=0.8, classes=("mark", "norm"))  # fmt: skip
+        return Box(
+            "",
+            box.x - box.width / 2 + 7,
+            box.y + box.height / 2 + 4,
+            10,
+            5,
+            "",
+            "box",
+            fill,
+            self.colour(norm),
+            weight=0.8,
+            classes=("mark", "norm"),
+        )
 
 
-def measure(style: Style, gradients: bool, links: Iterable[Link], norms: Iterable[float | None],
-            folds: Iterable[Fold], weights: frozenset[str]) -> Look:  # fmt: skip
+def measure(
+    style: Style,
+    gradients: bool,
+    links: Iterable[Link],
+    norms: Iterable[float | None],
+    folds: Iterable[Fold],
+    weights: frozenset[str],
+) -> Look:
     """The picture's common scales, over everything that it will draw, hidden steps included."""
     low, high, widest, tallest = math.inf, 0.0, 0.0, 0.0
     for link in links:

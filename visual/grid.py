@@ -5,8 +5,9 @@ in the graph and the same at every run. Rows grow upward with the layer. Where t
 column has two halves, forward cells in the left one and reverse cells in the right one: so an arrow that
 rises past a row of the other direction finds its half of the column free.
 
-What belongs to no layer stands below the rows if a cell depends on it (inputs, embeddings: the foot), else
-above them (readout, losses: the head). Parameters are not placed here: see `rail`.
+What belongs to no layer stands below the rows if cells depend on it (inputs, embeddings: the foot), above
+them if it depends on cells (readout, losses: the head), and between two rows if both (concatenations: the
+joints). Parameters and initial states are not placed here: see `rail`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tinygrad_rnn.trace import Vertex
-from visual.cells import Template, label, template
+from visual.cells import Sides, Template, label, template
 from visual.fold import Folded
 from visual.layered import depths, pack
 from visual.picture import Point, text_width
 
-FOLD_WIDTH = 176.0
+FOLD = (196.0, 62.0)
 BOX_HEIGHT = 30.0
 STOREY = 64.0
 """From one level of the head or foot to the next."""
+JOINT = 50.0
+"""The same between two rows."""
 LANE = 14.0
 """From one pair of arrows (data and gradient) to the next."""
+
+Home = tuple[float, int]
+"""Row and column. Row -1 is the foot, 1.5 the joints between rows 1 and 2, len(rows) the head; column -1 has
+no time."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +46,22 @@ class Rect:
 
     @property
     def left(self) -> float:
+        """Its left edge."""
         return self.x - self.width / 2
 
     @property
     def right(self) -> float:
+        """Its right edge."""
         return self.x + self.width / 2
 
     @property
     def top(self) -> float:
+        """Its upper edge."""
         return self.y + self.height / 2
 
     @property
     def bottom(self) -> float:
+        """Its lower edge."""
         return self.y - self.height / 2
 
 
@@ -65,6 +76,7 @@ class Slot:
 
     @property
     def x(self) -> float:
+        """The middle of the column."""
         return self.left + self.width / 2
 
 
@@ -74,41 +86,56 @@ class Grid:
 
     rows: list[tuple[int, str]]
     """(layer, direction), bottom to top."""
-    slots: list[Slot]
     halves: int
+    """2 where there are two directions."""
+    folds: frozenset[str]
+    deep: bool
+    """Cells are open: they show gates or operations."""
+    slots: list[Slot] = field(default_factory=list)
     bottom: list[float] = field(default_factory=list)
     """The lower edge of each row."""
-    height: float = 0.0
-    gap: float = 0.0
-    """Free height between two rows."""
-    deep: bool = False
-    """Cells are open: they show gates or operations."""
-    place: dict[str, Rect] = field(default_factory=dict)
-    frames: dict[tuple[int, int], Rect] = field(default_factory=dict)
-    """Frames of open cells, by row and column."""
-    home: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Vertex → (row, column); row -1 is the foot, row len(rows) the head; column -1 has no time."""
-    bends: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
+    height: float = 46.0
+    lanes: int = 1
+    """Lanes that rise beside an open cell."""
+    home: dict[str, Home] = field(default_factory=dict)
     storeys: dict[str, int] = field(default_factory=dict)
-    """Level of a vertex in the head or foot."""
-    folds: frozenset[str] = frozenset()
+    """Level of a vertex in the head, the foot or a joint."""
+    place: dict[str, Rect] = field(default_factory=dict)
+    frames: dict[Home, Rect] = field(default_factory=dict)
+    """Frames of open cells."""
+    elbows: dict[tuple[str, str], Sides] = field(default_factory=dict)
+    bends: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
+    doors: dict[str, list[Point]] = field(default_factory=dict)
+    exits: dict[str, list[Point]] = field(default_factory=dict)
 
     @property
     def top(self) -> float:
+        """The upper edge of the topmost row."""
         return self.bottom[-1] + self.height
 
     @property
     def right(self) -> float:
+        """The right edge of the last column."""
         return self.slots[-1].left + self.slots[-1].width
 
-    def half(self, row: int) -> int:
-        """Which half of a column the row's cells stand in."""
-        return 1 if self.halves == 2 and self.rows[row][1] == "reverse" else 0
+    def inside(self, row: float) -> bool:
+        """Whether this is a row of cells."""
+        return row == int(row) and 0 <= row < len(self.rows)
 
-    def x(self, row: int, column: int) -> float:
+    def reverse(self, row: float) -> bool:
+        """Whether time runs left in this row of cells."""
+        return self.rows[int(row)][1] == "reverse"
+
+    def half(self, row: float) -> int | None:
+        """Which half of a column a row stands in; None for its middle."""
+        if not self.inside(row) or self.halves == 1:
+            return None
+        return 1 if self.reverse(row) else 0
+
+    def x(self, row: float, column: int) -> float:
         """The centre of a row's cell in a column."""
         slot = self.slots[column]
-        return slot.left + slot.width * (self.half(row) + 0.5) / self.halves
+        return slot.left + slot.width * ((self.half(row) or 0) + 0.5) / self.halves
 
 
 def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
@@ -119,68 +146,88 @@ def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
     index = {row: r for r, row in enumerate(rows)}
     times = sorted({v.time for v in nodes if v.time is not None})
     column = {t: k for k, t in enumerate(times)}
-    plan = Grid(rows, [], len({direction for _, direction in rows}), folds=frozenset(folded.folds))
-    plan.deep = any(v.kind not in ("cell", "fold") for v in inner)
+    deep = any(v.kind not in ("cell", "fold") for v in inner)
+    plan = Grid(rows, len({way for _, way in rows}), frozenset(folded.folds), deep)
     for v in inner:
         plan.home[v.id] = index[v.layer or 0, v.direction or "forward"], column[v.time or 0]
+    outside = [v for v in nodes if v.id not in plan.home]
+    for v in outside:
+        plan.home[v.id] = len(rows), column[v.time] if v.time is not None else -1
 
-    cells: dict[tuple[int, int], list[Vertex]] = {}
+    cells: dict[Home, list[Vertex]] = {}
     for v in inner:
         cells.setdefault(plan.home[v.id], []).append(v)
-    wires: dict[tuple[int, int], list[tuple[str, str]]] = {}
-    fan: dict[str, set[str]] = {}
-    for link in folded.links:
-        a, b = plan.home.get(link.edge.source), plan.home.get(link.edge.target)
-        if a is not None and a == b:
-            wires.setdefault(a, []).append((link.edge.source, link.edge.target))
-        elif plan.deep and a is not None and b is not None and a[0] != b[0]:
-            fan.setdefault(link.edge.source, set()).add(link.edge.target)
-    lanes = max(map(len, fan.values()), default=1)
-
-    templates = _templates(cells, wires, plan.folds)
-    drawn = [t for t, _ in templates.values()]
-    wide = max((t.width for t in drawn), default=46.0)
-    plan.height = max((t.height for t in drawn), default=46.0)
-    between = (34.0 if len(times) > 24 else 46.0) if not plan.deep else 44.0 + LANE * lanes
-    plan.gap = 76.0 + (LANE * lanes if plan.deep else 0.0)
-
+    templates, between = _templates(plan, cells, folded, len(times))
+    wide = max((t.width for t, _ in templates.values()), default=46.0)
+    plan.height = max((t.height for t, _ in templates.values()), default=46.0)
     ranges = {fold.first: fold.last for fold in folded.folds.values()}
-    left = 0.0
-    stack = _widest(nodes, plan)
+    widest, left = _widest(outside), 0.0
     for t in times:
-        body = FOLD_WIDTH if t in ranges else wide
-        width = max((body + between) * plan.halves, stack)
+        width = max(((FOLD[0] if t in ranges else wide) + between) * plan.halves, widest)
         plan.slots.append(Slot(t, ranges.get(t, t), left, width))
         left += width
 
-    outside = [v for v in nodes if v.id not in plan.home]
-    foot, head = _foot_and_head(folded, outside, plan)
-    floors = 1 + max((plan.storeys[v.id] for v in foot), default=-1)
-    base = floors * STOREY + 44.0
-    plan.bottom = [base + r * (plan.height + plan.gap) for r in range(len(rows))]
+    foot, joints, head = _storeys(folded, outside, plan)
+    base = 44.0 + STOREY * (1 + max((plan.storeys[v.id] for v in foot), default=-1))
+    gap = 76.0 + (LANE * plan.lanes if deep else 0.0)
+    for r in range(len(rows)):
+        crowd = 1 + max((plan.storeys[v.id] for v in joints if plan.home[v.id][0] == r - 0.5), default=-1)
+        plan.bottom.append(plan.bottom[-1] + plan.height + gap + JOINT * crowd if r else base)
     _place_cells(plan, cells, templates)
-    _place_storeys(plan, foot, folded, lambda storey: base - 46.0 - BOX_HEIGHT / 2 - storey * STOREY)
-    room = 70.0 + (LANE * 2 if plan.deep else 0.0)
-    _place_storeys(plan, head, folded, lambda storey: plan.top + room + storey * STOREY)
+    room = 70.0 + (LANE * plan.lanes if deep else 0.0)
+    _place_storeys(plan, foot, folded, lambda v: base - 46.0 - BOX_HEIGHT / 2 - plan.storeys[v.id] * STOREY)
+    _place_storeys(
+        plan,
+        joints,
+        folded,
+        lambda v: plan.bottom[int(plan.home[v.id][0] + 0.5)] - 66.0 - plan.storeys[v.id] * JOINT,
+    )
+    _place_storeys(plan, head, folded, lambda v: plan.top + room + plan.storeys[v.id] * STOREY)
     return plan
 
 
 def _templates(
-    cells: dict[tuple[int, int], list[Vertex]], wires: dict[tuple[int, int], list[tuple[str, str]]], folds: frozenset[str]
-) -> dict[tuple[int, int], tuple[Template, dict[str, str]]]:
-    """The template of each open cell, made once for all cells that are built alike."""
+    plan: Grid, cells: dict[Home, list[Vertex]], folded: Folded, steps: int
+) -> tuple[dict[Home, tuple[Template, dict[str, str]]], float]:
+    """The template of each open cell, made once for all that are built alike, and the room between cells."""
+    wires: dict[Home, list[tuple[str, str]]] = {}
+    readers: dict[Home, dict[str, None]] = {}
+    read: dict[Home, dict[str, None]] = {}
+    rising: dict[str, set[str]] = {}
+    entering: dict[Home, set[tuple[str, str]]] = {}
+    for link in folded.links:
+        a, b = plan.home.get(link.edge.source), plan.home.get(link.edge.target)
+        ends = link.edge.source, link.edge.target
+        if a is None or b is None or not (plan.inside(a[0]) or plan.inside(b[0])):
+            continue
+        if a == b:
+            wires.setdefault(a, []).append(ends)
+            continue
+        if plan.inside(b[0]):
+            readers.setdefault(b, {})[ends[1]] = None
+            entering.setdefault(b, set()).add(ends)
+        if plan.inside(a[0]):
+            read.setdefault(a, {})[ends[0]] = None
+        if plan.inside(a[0]) and a[0] != b[0]:
+            rising.setdefault(ends[0], set()).add(ends[1])
     made: dict[object, Template] = {}
     found = {}
     for key, members in cells.items():
-        if members[0].id in folds:
+        if members[0].id in plan.folds:
             continue
         names = {v.id: inner_name(v) for v in members}
         inner = [(names[a], names[b]) for a, b in wires.get(key, ())]
-        kind = (tuple((names[v.id], v.kind, v.gate, label(v)) for v in members), tuple(inner))
+        doors = [names[name] for name in readers.get(key, ())]
+        exits = [names[name] for name in read.get(key, ())]
+        built = tuple((names[v.id], v.kind, v.gate, label(v)) for v in members)
+        kind = built, tuple(inner), tuple(doors), tuple(exits)
         if kind not in made:
-            made[kind] = template(members, inner, names)
+            made[kind] = template(members, inner, names, doors, exits)
         found[key] = made[kind], names
-    return found
+    if not plan.deep:
+        return found, 34.0 if steps > 24 else 46.0
+    plan.lanes = max(map(len, rising.values()), default=1)
+    return found, 44.0 + LANE * (plan.lanes + max(map(len, entering.values()), default=1))
 
 
 def inner_name(v: Vertex) -> str:
@@ -188,97 +235,114 @@ def inner_name(v: Vertex) -> str:
     return v.id.partition(f".t{v.time}.")[2] or v.id if v.kind != "cell" else ""
 
 
-def _widest(nodes: Sequence[Vertex], plan: Grid) -> float:
+def _widest(outside: Sequence[Vertex]) -> float:
     """How wide a column must be for what stands outside the rows at one step, side by side where alike."""
     widths: dict[tuple[int | None, str], float] = {}
-    for v in nodes:
-        if v.id not in plan.home and v.time is not None and v.kind != "fold":
+    for v in outside:
+        if v.time is not None and v.kind != "fold":
             wide = min(text_width(label(v), 11) + 32, 150.0)
             widths[v.time, v.op] = widths.get((v.time, v.op), 0.0) + wide
     return max(widths.values(), default=64.0)
 
 
-def _foot_and_head(folded: Folded, outside: Sequence[Vertex], plan: Grid) -> tuple[list[Vertex], list[Vertex]]:
-    """Split what is outside the rows, and give each its storey: from the rows down, and from the rows up."""
+def _storeys(
+    folded: Folded, outside: Sequence[Vertex], plan: Grid
+) -> tuple[list[Vertex], list[Vertex], list[Vertex]]:
+    """Split what is outside the rows into foot, joints and head, each with its storeys."""
     names = {v.id for v in outside}
-    edges = [(link.edge.source, link.edge.target) for link in folded.links]
+    edges = [
+        (e.edge.source, e.edge.target)
+        for e in folded.links
+        if {e.edge.source, e.edge.target} & names and e.edge.source in plan.home
+    ]
     into: dict[str, list[str]] = {}
     for a, b in edges:
-        if a in names and (b in names or b in plan.home):
-            into.setdefault(b, []).append(a)
+        into.setdefault(b, []).append(a)
     below: set[str] = set()
-    front = [a for b, sources in into.items() if b in plan.home for a in sources]
+    front = [a for a, b in edges if b not in names]
     while front:
         name = front.pop()
-        if name not in below:
+        if name in names and name not in below:
             below.add(name)
             front += into.get(name, ())
-    foot = [v for v in outside if v.id in below]
+    reach: dict[str, float] = {}
+    for v in outside:
+        known = [plan.home[a][0] if a not in names else reach.get(a, -1.0) for a in into.get(v.id, ())]
+        reach[v.id] = max(known, default=-1.0)
+    foot = [v for v in outside if v.id in below and reach[v.id] < 0]
+    joints = [v for v in outside if v.id in below and reach[v.id] >= 0]
     head = [v for v in outside if v.id not in below]
-    foot_edges = [(b, a) for a, b in edges if a in below and b in below]
-    head_edges = [(a, b) for a, b in edges if a in names and b in names and a not in below and b not in below]
-    plan.storeys.update(depths([v.id for v in foot], foot_edges))
-    plan.storeys.update(depths([v.id for v in head], head_edges))
-    column = {slot.time: k for k, slot in enumerate(plan.slots)}
-    for row, members in ((-1, foot), (len(plan.rows), head)):
+    for row, members, down in (
+        (-1.0, foot, True),
+        (None, joints, True),
+        (float(len(plan.rows)), head, False),
+    ):
+        own = {v.id for v in members}
+        joined = [(b, a) if down else (a, b) for a, b in edges if a in own and b in own]
+        plan.storeys.update(depths([v.id for v in members], joined))
         for v in members:
-            plan.home[v.id] = row, column[v.time] if v.time is not None else -1
-    return foot, head
+            plan.home[v.id] = row if row is not None else reach[v.id] + 0.5, plan.home[v.id][1]
+    return foot, joints, head
 
 
-def _place_cells(plan: Grid, cells: dict[tuple[int, int], list[Vertex]],
-                 templates: dict[tuple[int, int], tuple[Template, dict[str, str]]]) -> None:  # fmt: skip
+def _place_cells(
+    plan: Grid, cells: dict[Home, list[Vertex]], templates: dict[Home, tuple[Template, dict[str, str]]]
+) -> None:
     for (row, column), members in cells.items():
-        x, y = plan.x(row, column), plan.bottom[row] + plan.height / 2
+        x, low = plan.x(row, column), plan.bottom[int(row)]
         if (row, column) not in templates:
-            plan.place[members[0].id] = Rect(x, y, FOLD_WIDTH, plan.height if not plan.deep else 90.0)
+            plan.place[members[0].id] = Rect(x, low + plan.height / 2, *FOLD)
             continue
         shape, names = templates[row, column]
-        mirror = -1.0 if plan.rows[row][1] == "reverse" else 1.0
-        for v in members:
-            across, up, width, height = shape.places[names[v.id]]
-            plan.place[v.id] = Rect(
-                x + mirror * (across - shape.width / 2), y - plan.height / 2 + up, width, height
-            )  # fmt: skip
-        by_name = {name: id for id, name in names.items()}
+        mirror = -1.0 if plan.reverse(row) else 1.0
+        ids = {name: id for id, name in names.items()}
+
+        left, low = x - mirror * shape.width / 2, low + (plan.height - shape.height) / 2
+        for name, (across, up, width, height) in shape.places.items():
+            plan.place[ids[name]] = Rect(left + mirror * across, low + up, width, height)
         for (a, b), bends in shape.bends.items():
-            plan.bends[by_name[a], by_name[b]] = [
-                (x + mirror * (across - shape.width / 2), y - plan.height / 2 + up) for across, up in bends
-            ]
+            plan.bends[ids[a], ids[b]] = [(left + mirror * u, low + v) for u, v in bends]
+        for (a, b), sides in shape.elbows.items():
+            plan.elbows[ids[a], ids[b]] = sides
+        for lanes, kept in ((shape.doors, plan.doors), (shape.exits, plan.exits)):
+            kept.update(
+                (ids[name], [(left + mirror * u, low + v) for u, v in lane]) for name, lane in lanes.items()
+            )
         if plan.deep:
-            plan.frames[row, column] = Rect(x, y, shape.width, plan.height)
+            plan.frames[row, column] = Rect(x, low + shape.height / 2, shape.width, plan.height)
 
 
-def _place_storeys(plan: Grid, members: Sequence[Vertex], folded: Folded,
-                   height_of: Callable[[int], float]) -> None:  # fmt: skip
-    """Place the head or foot, storey by storey away from the rows: under or over what each is joined to."""
+def _place_storeys(
+    plan: Grid, members: Sequence[Vertex], folded: Folded, height_of: Callable[[Vertex], float]
+) -> None:
+    """Place the head, foot or joints, storey by storey: under, over or between what each is joined to."""
     joined: dict[str, list[str]] = {v.id: [] for v in members}
     for link in folded.links:
         for one, other in ((link.edge.source, link.edge.target), (link.edge.target, link.edge.source)):
             if one in joined:
                 joined[one].append(other)
-    storeys: dict[int, list[Vertex]] = {}
-    crowd: dict[tuple[int, int], int] = {}
+    storeys: dict[tuple[float, int], list[Vertex]] = {}
+    crowd: dict[tuple[float, int, int], int] = {}
     for v in members:
-        storeys.setdefault(plan.storeys[v.id], []).append(v)
-        key = plan.storeys[v.id], plan.home[v.id][1]
+        row, column = plan.home[v.id]
+        storeys.setdefault((row, plan.storeys[v.id]), []).append(v)
+        key = row, plan.storeys[v.id], column
         crowd[key] = crowd.get(key, 0) + 1
-    for storey in sorted(storeys):
-        row = storeys[storey]
+    for floor in sorted(storeys):
         wish, extent = {}, {}
-        for v in row:
-            column = plan.home[v.id][1]
+        for v in storeys[floor]:
+            row, column = plan.home[v.id]
             width = text_width(label(v), 11) + 18
             if column >= 0:
                 slot = plan.slots[column]
-                width = min(width + 4, slot.width / crowd[storey, column] - 10)
+                width = min(width + 4, slot.width / crowd[(*floor, column)] - 10)
                 wish[v.id] = slot.x
             else:
                 near = [plan.place[n].x for n in joined[v.id] if n in plan.place]
                 wish[v.id] = sum(near) / len(near) if near else plan.right / 2
-            extent[v.id] = FOLD_WIDTH if v.kind == "fold" else max(width, 30.0)
-        names = sorted(extent, key=lambda name: wish[name])
+            extent[v.id] = FOLD[0] if v.kind == "fold" else max(width, 30.0)
         across: dict[str, float] = {}
-        pack(names, wish, extent, 10.0, across)  # type: ignore[arg-type]
-        for name in names:
-            plan.place[name] = Rect(across[name], height_of(storey), extent[name], BOX_HEIGHT)
+        pack(sorted(extent, key=wish.__getitem__), wish, extent, 10.0, across)
+        for v in storeys[floor]:
+            low = BOX_HEIGHT if plan.home[v.id][0] != int(plan.home[v.id][0]) else 0.0
+            plan.place[v.id] = Rect(across[v.id], height_of(v), extent[v.id], low * 0.7 or BOX_HEIGHT)

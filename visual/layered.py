@@ -7,8 +7,11 @@ linear in vertices and edges, unlike Graphviz's ranking, which takes seconds for
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
 
 LANE = 14.0
 """The width kept free for an edge that passes a layer."""
@@ -28,27 +31,36 @@ class Layers:
     breadth: float
 
 
-def layers(widths: Mapping[str, float], edges: Sequence[tuple[str, str]], gap: float = 18.0) -> Layers:
-    """Lay the vertices out; `widths` holds their extent across, in an order in which sources come first.
+def layers(
+    widths: Mapping[str, float],
+    edges: Sequence[tuple[str, str]],
+    gap: float = 18.0,
+    fixed: Collection[str] = (),
+) -> Layers:
+    """Lay the vertices out.
+
+    `widths` holds their extent across, in an order in which sources come first. Of those that are `fixed`,
+    sources stay in the lowest layer, and results stand in one above all others.
 
     >>> layers({"a": 10, "b": 10}, [("a", "b")]).depth
     {'a': 0, 'b': 1}
     """
-    depth = depths(list(widths), edges)
+    depth = depths(list(widths), edges, fixed)
     members: dict[int, list[Hashable]] = {level: [] for level in range(max(depth.values(), default=0) + 1)}
-    extent: dict[Hashable, float] = dict(widths)
+    extent: dict[Hashable, float] = {}
+    extent.update(widths.items())
     for name, level in depth.items():
         members[level].append(name)
 
-    lanes: dict[tuple[str, str], list[Hashable]] = {}
+    lanes: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
     above: dict[Hashable, list[Hashable]] = {name: [] for name in widths}
     below: dict[Hashable, list[Hashable]] = {name: [] for name in widths}
     for source, target in dict.fromkeys(edges):
-        chain: list[Hashable] = []
+        chain: list[tuple[str, str, int]] = []
         if 1 < depth[target] - depth[source] <= LONGEST:
             chain = [(source, target, level) for level in range(depth[source] + 1, depth[target])]
         for lane in chain:
-            members[lane[2]].append(lane)  # type: ignore[index]
+            members[lane[2]].append(lane)
             extent[lane] = LANE
             above[lane], below[lane] = [], []
         lanes[source, target] = chain
@@ -62,13 +74,15 @@ def layers(widths: Mapping[str, float], edges: Sequence[tuple[str, str]], gap: f
     return Layers(
         depth,
         {name: place[name] - left for name in widths},
-        {pair: [(lane[2], place[lane] - left) for lane in chain] for pair, chain in lanes.items()},  # type: ignore[index]
+        {pair: [(lane[2], place[lane] - left) for lane in chain] for pair, chain in lanes.items()},
         right - left,
     )
 
 
-def depths(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """The longest path to each vertex; a lone source is pulled up to just below its first reader."""
+def depths(
+    names: Sequence[str], edges: Sequence[tuple[str, str]], fixed: Collection[str] = ()
+) -> dict[str, int]:
+    """The longest path to each vertex; a source is pulled up to just below its first reader."""
     readers: dict[str, list[str]] = {name: [] for name in names}
     waiting = dict.fromkeys(names, 0)
     for source, target in edges:
@@ -84,9 +98,11 @@ def depths(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, 
             if not waiting[reader]:
                 ready.append(reader)
     for name in sources:
-        if readers[name]:
+        if readers[name] and name not in fixed:
             depth[name] = min(depth[reader] for reader in readers[name]) - 1
-    return depth
+    results = [name for name in fixed if not readers[name]]
+    last = max((depth[name] for name in names if name not in results), default=-1) + 1
+    return depth | dict.fromkeys(results, last)
 
 
 def _placed(
@@ -114,14 +130,14 @@ def _placed(
 
 
 def pack(
-    row: Sequence[Hashable],
-    wish: Mapping[Hashable, float],
-    extent: Mapping[Hashable, float],
+    row: Sequence[Key],
+    wish: Mapping[Key, float],
+    extent: Mapping[Key, float],
     gap: float,
-    place: dict[Hashable, float],
+    place: dict[Key, float],
 ) -> None:
-    """Give each its wish as near as the order and the gaps allow: neighbours that collide share their mean."""
-    blocks: list[tuple[float, float, list[Hashable]]] = []
+    """Give each its wish as near as order and gaps allow: neighbours that collide share their mean."""
+    blocks: list[tuple[float, float, list[Key]]] = []
     for v in row:
         centre, width, block = wish[v], extent[v] + gap, [v]
         while blocks and blocks[-1][0] + blocks[-1][1] / 2 > centre - width / 2:

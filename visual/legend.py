@@ -12,12 +12,18 @@ from visual.style import number
 ROW = 26.0
 SIZE = 11.0
 KINDS = {
-    "cell": "cell", "gate": "gate", "state": "state", "op": "operation", "parameter": "weight", "input": "input",
-    "constant": "constant", "output": "loss or output", "fold": "folded steps",
+    "cell": "cell", "gate": "gate", "state": "state", "op": "operation", "parameter": "weight",
+    "input": "input", "constant": "constant", "output": "loss or output", "fold": "folded steps",
 }  # fmt: skip
 
 
-def legend(look: Look, kinds: Sequence[str], bars: bool, cuts: bool, width: float) -> tuple[list[Element], float]:
+Entry = tuple[Sequence[Element], float, str]
+"""A sample drawn around (0, 0), its width, and what it means."""
+
+
+def legend(
+    look: Look, kinds: Sequence[str], bars: bool, cuts: bool, width: float
+) -> tuple[list[Element], float]:
     """The key's elements below y = 0, wrapped at `width`, and its height."""
     elements: list[Element] = []
     x, y = 0.0, -ROW / 2
@@ -26,7 +32,9 @@ def legend(look: Look, kinds: Sequence[str], bars: bool, cuts: bool, width: floa
         if x > 0 and x + whole > width:
             x, y = 0.0, y - ROW
         elements += [_moved(e, x, y) for e in sample]
-        elements.append(Text(x + wide + 8, y - 4, text, look.style["ink"], SIZE, "start", classes=("legend",)))
+        elements.append(
+            Text(x + wide + 8, y - 4, text, look.style["ink"], SIZE, "start", classes=("legend",))
+        )
         x += whole
     return elements, -y + ROW / 2
 
@@ -41,12 +49,12 @@ def ramp(look: Look, width: float = 150.0) -> list[Element]:
     words = [ends[0]] if scale.low == scale.high else list(ends)
     marks: list[Element] = [Strip("", 0, -1, width, 9, (colours,), ("legend", "ramp"))]
     for k, value in enumerate(words):
-        anchor = ("start", "middle", "end")[k]
-        marks.append(Text(k * width / 2, -12, number(value), style["quiet"], 9, anchor, classes=("legend",)))  # type: ignore[arg-type]
+        x = (14, width / 2, width - 10)[k]
+        marks.append(Text(x, -12, number(value), style["quiet"], 9, classes=("legend",)))
     return marks
 
 
-def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterator[tuple[list[Element], float, str]]:
+def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterator[Entry]:
     style = look.style
     for kind in KINDS:
         if kind in kinds:
@@ -54,8 +62,11 @@ def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterat
             yield [Box("", 9, 0, 18, 13, "", "round", fill, line, classes=("legend",))], 18, KINDS[kind]
     yield [_line(look, style["forward"])], 30, "data, forward"
     if cuts:
-        yield [_line(look, style["cut"], 1.3), Text(13, -4.5, "✂", style["cut"], 13, classes=("legend",))], 30, \
-            "cut: forward passes, BPTT stops"  # fmt: skip
+        yield (
+            [_line(look, style["cut"], 1.3), Text(13, -4.5, "✂", style["cut"], 13, classes=("legend",))],
+            30,
+            "cut: forward passes, BPTT stops",
+        )
     if not look.gradients:
         if bars:
             yield [_bar(look, 8, style["weight"])], 6, "one use of a shared weight (dW = Σ_t dW_t)"
@@ -66,7 +77,9 @@ def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterat
     yield ramp(look), 150, "‖g_edge‖, gradient's norm, log scale"
     ink = style["quiet"]
     if {"cell", "gate", "state"} & {*kinds}:
-        tab = Box("", 5, 0, 10, 5, "", "box", style.shade(0.6), style.shade(0.6), weight=0.8, classes=("legend",))
+        tab = Box(
+            "", 5, 0, 10, 5, "", "box", style.shade(0.6), style.shade(0.6), weight=0.8, classes=("legend",)
+        )
         yield [tab], 10, "tab on a box: ‖∂L/∂value‖, same scale"
     thick = [_line(look, ink, WIDE, "dashed", True)]
     yield thick, 38, f"BPTT; width = |projection|, its share of ‖g‖; this wide: {number(look.widest)}"
@@ -78,14 +91,17 @@ def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterat
         yield [_bar(look, TALLEST, ink)], 6, f"‖dW_t‖, one bar per step; this high: {number(look.tallest)}"
 
 
-def _line(look: Look, colour: str, width: float = 1.0, dash: str = "solid", back: bool = False,
-          head: str = "full") -> Arrow:  # fmt: skip
+def _line(
+    look: Look, colour: str, width: float = 1.0, dash: str = "solid", back: bool = False, head: str = "full"
+) -> Arrow:
     ends = [(38.0, 0.0), (0.0, 0.0)] if back else [(0.0, 0.0), (30.0, 0.0)]
     return Arrow("", "", "", bezier(ends), colour, width, dash, head, ("legend",))  # type: ignore[arg-type]
 
 
 def _bar(look: Look, height: float, colour: str) -> Arrow:
-    return Arrow("", "", "", bezier([(3, -height / 2), (3, height / 2)]), colour, 3.0, head="none", classes=("legend",))
+    return Arrow(
+        "", "", "", bezier([(3, -height / 2), (3, height / 2)]), colour, 3.0, head="none", classes=("legend",)
+    )
 
 
 def _moved(element: Element, dx: float, dy: float) -> Element:

@@ -6,6 +6,7 @@ without touching it; `smooth` rounds the corners into cubic Béziers. Nothing he
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -42,7 +43,7 @@ def beside(route: Route, shift: float) -> list[Point]:
     route = distinct(route)
     if len(route) < 2:
         return list(route)
-    normals = [normal(a, b) for a, b in zip(route, route[1:], strict=False)]
+    normals = [normal(a, b) for a, b in itertools.pairwise(route)]
     moved = []
     for k, (x, y) in enumerate(route):
         (ax, ay), (bx, by) = normals[max(k - 1, 0)], normals[min(k, len(normals) - 1)]
@@ -56,7 +57,7 @@ def beside(route: Route, shift: float) -> list[Point]:
 def middle(points: Sequence[Point]) -> Point:
     """The point halfway along a curve, for a mark that stands on it."""
     ends = points[::3]
-    lengths = [distance(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    lengths = [distance(a, b) for a, b in itertools.pairwise(ends)]
     rest = sum(lengths) / 2
     for a, b, length in zip(ends, ends[1:], lengths, strict=False):
         if rest <= length:

@@ -226,7 +226,9 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c for c in text if c == "\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in "\ufffe\uffff")
+        c
+        for c in text
+        if c == "\n" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in "\ufffe\uffff")
     )
 
 

@@ -7,15 +7,16 @@ empty, an exact zero and a NaN among numbers each have a look of their own.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visual.gradients import Look
-from visual.picture import Element, Group, Picture, Strip, Text
+from visual.picture import Element, Group, Picture, Strip, Text, fit
 from visual.style import number, scale_of
 from visual.style import style as style_of
 
@@ -28,23 +29,42 @@ MOST = 400
 """Longer sequences are binned: the largest norm of each bin over its median, since a mean hides spikes."""
 
 
-def heatmap(flow: Any, theme: str = "light", title: str | None = None, style: dict[str, str] | None = None) -> Picture:
-    """‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ by (layer, direction, t) on one log scale; NaN in `flow.h` is "not computed"."""
+def heatmap(
+    flow: Any,
+    theme: str = "light",
+    title: str | None = None,
+    style: Mapping[str, str] | None = None,
+    tokens: Sequence[str] | None = None,
+) -> Picture:
+    """‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ by (layer, direction, t) on one log scale.
+
+    Reads `flow.h` and `flow.c` (layers, directions, T), the latter None where there is no cell state; NaN
+    means "not computed". `tokens` holds one label per step, written under the columns.
+
+    >>> from types import SimpleNamespace
+    >>> heatmap(SimpleNamespace(h=[[[0.1, 1.0]]], c=None)).table.splitlines()[1]
+    '‖∂L/∂h‖ layer 0 →  0  0.1'
+    """
     panels = [("‖∂L/∂h‖", _rows(flow.h))]
     if flow.c is not None:
         panels.append(("‖∂L/∂c‖", _rows(flow.c)))
     names = _row_names(np.asarray(flow.h))
-    return _drawn(panels, names, theme, title or "The gradient's norm at every step", "t", style)
+    return _drawn(panels, names, theme, title or "The gradient's norm at every step", style, tokens)
 
 
-def influence(matrix: Any, theme: str = "light", title: str | None = None,
-              style: dict[str, str] | None = None) -> Picture:  # fmt: skip
-    """‖∂L_s/∂h_t‖ as a matrix (S, T): which loss reaches which step; s runs upward, t to the right."""
+def influence(
+    matrix: Any, theme: str = "light", title: str | None = None, style: Mapping[str, str] | None = None
+) -> Picture:
+    """‖∂L_s/∂h_t‖ as a matrix (S, T): which loss reaches which step; s runs upward, t to the right.
+
+    >>> influence([[1.0, 0.0], [0.5, 1.0]]).title
+    'Which loss reaches which step'
+    """
     values = np.asarray(matrix, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"expected a matrix (S, T), got shape {values.shape}")
     names = [f"L at {s}" if len(values) <= 24 or s % 10 == 0 else "" for s in range(len(values))]
-    return _drawn([("‖∂L_s/∂h_t‖", values)], names, theme, title or "Which loss reaches which step", "t", style)
+    return _drawn([("‖∂L_s/∂h_t‖", values)], names, theme, title or "Which loss reaches which step", style)
 
 
 def plot_heatmap(flow: Any, ax: Any = None) -> Any:
@@ -75,9 +95,13 @@ def _image(values: Norms, ax: Any, label: str) -> Any:
     seen = values[np.isfinite(values) & (values > 0)]
     norm = LogNorm(seen.min(), max(seen.max(), seen.min() * 1.001)) if seen.size else None
     shown = ax.imshow(
-        np.ma.masked_where(~(values > 0), values), norm=norm, cmap="cividis_r", origin="lower", aspect="auto",
+        np.ma.masked_where(~(values > 0), values),
+        norm=norm,
+        cmap="cividis_r",
+        origin="lower",
+        aspect="auto",
         interpolation="nearest",
-    )  # fmt: skip
+    )
     if seen.size:
         ax.figure.colorbar(shown, ax=ax, label=f"{label}, log scale")
     ax.set_xlabel("time t")
@@ -97,8 +121,14 @@ def _row_names(values: Norms) -> list[str]:
     return [f"layer {k} {arrow}" for k in range(layers) for arrow in "→←"[:directions]]
 
 
-def _drawn(panels: Sequence[tuple[str, Norms]], names: Sequence[str], theme: str, title: str, axis: str,
-           changes: dict[str, str] | None) -> Picture:  # fmt: skip
+def _drawn(
+    panels: Sequence[tuple[str, Norms]],
+    names: Sequence[str],
+    theme: str,
+    title: str,
+    changes: Mapping[str, str] | None,
+    tokens: Sequence[str] | None = None,
+) -> Picture:
     style = style_of(theme, changes)
     everything = np.concatenate([values.ravel() for _, values in panels])
     seen = everything[np.isfinite(everything) & (everything > 0)]
@@ -109,12 +139,14 @@ def _drawn(panels: Sequence[tuple[str, Norms]], names: Sequence[str], theme: str
     width = max(min(columns * CELL, WIDEST), 260.0)
     pitch = width / max(columns, 1)
     high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
-    left, y = 110.0, 104.0
+    left, y = 110.0, 104.0 if tokens is None else 124.0
 
     elements: list[Element] = []
     for label, values in panels:
         height = high * len(names)
-        elements.append(Group("", left + width / 2, y + height / 2, width + 2, height + 2, "none", style["faint"]))
+        elements.append(
+            Group("", left + width / 2, y + height / 2, width + 2, height + 2, "none", style["faint"])
+        )
         colours = tuple(
             tuple(_colour(look, n) for n in row) for row in (_binned(values, columns) if binned else values)
         )
@@ -123,26 +155,44 @@ def _drawn(panels: Sequence[tuple[str, Norms]], names: Sequence[str], theme: str
             elements.append(Text(left - 8, y + (k + 0.5) * high - 4, name, style["ink"], 11, "end"))
         if pitch >= 18 and high >= 18:
             for k, row in enumerate(values):
-                for t in np.flatnonzero((row == 0) | np.isinf(row)):
+                for t in np.flatnonzero((row == 0) | np.isinf(row)).tolist():
                     sign = "0" if row[t] == 0 else "∞"
-                    elements.append(Text(left + (t + 0.5) * pitch, y + (k + 0.5) * high - 4, sign, style["quiet"], 10))
+                    elements.append(
+                        Text(left + (t + 0.5) * pitch, y + (k + 0.5) * high - 4, sign, style["quiet"], 10)
+                    )
         y += height + 12
         elements.append(Text(left, y, label, style["ink"], 13, "start", bold=True))
         y += 34
-    every = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**9) if s * width / steps >= 26)
+    steps_apart = (m * 10**k for k in range(12) for m in (1, 2, 5))
+    every = next(s for s in steps_apart if s * width / max(steps, 1) >= 26)
+    if tokens is not None and pitch >= 12 and not binned:
+        for t, token in enumerate(tokens[:steps]):
+            x = left + (t + 0.5) * pitch
+            elements.append(Text(x, 105, fit(str(token), pitch, 13), style["ink"], 13, bold=True))
     for t in range(0, steps, every):
         elements.append(Text(left + (t + 0.5) * width / steps, 86, str(t), style["quiet"], 10))
-    elements.append(Text(left - 8, 86, f"time {axis}", style["quiet"], 10, "end"))
+    elements.append(Text(left - 8, 86, "time t", style["quiet"], 10, "end"))
     elements.append(Text(28, y + 6, title, style["ink"], 16, "start", bold=True))
     elements += _key(look, left, 52.0, binned)
     rows = [("row", "t", "norm")] + [
         (f"{label} {name}", str(t), "not computed" if math.isnan(row[t]) else number(float(row[t])))
-        for label, values in panels for name, row in zip(names, values, strict=True) for t in range(min(steps, MOST))
-    ]  # fmt: skip
+        for label, values in panels
+        for name, row in zip(names, values, strict=True)
+        for t in range(min(steps, MOST))
+    ]
     desc = f"{title}: {len(names)} rows, {steps} steps, colour is the norm on a log scale."
-    whole = max(left + width + 40, 600.0, 56 + len(title) * 10.0)
-    return Picture(whole, y + 40, tuple(elements), title, desc, style.theme, style["page"], style["font"],
-                   rows=tuple(rows))  # fmt: skip
+    whole = max(left + width + 40, left + 580.0, 56 + len(title) * 10.0)
+    return Picture(
+        whole,
+        y + 40,
+        tuple(elements),
+        title,
+        desc,
+        style.theme,
+        style["page"],
+        style["font"],
+        rows=tuple(rows),
+    )
 
 
 def _key(look: Look, left: float, y: float, binned: bool) -> list[Element]:
@@ -152,13 +202,28 @@ def _key(look: Look, left: float, y: float, binned: bool) -> list[Element]:
     if look.scale is not None:
         colours = tuple(style.shade(k / 63) for k in range(64))
         elements.append(Strip("scale", left, y, 180, 9, (colours,), ("legend", "ramp")))
-        for share, value in ((0.0, look.scale.low), (0.5, (look.scale.low * look.scale.high) ** 0.5),
-                             (1.0, look.scale.high)):  # fmt: skip
+        for share, value in (
+            (0.0, look.scale.low),
+            (0.5, (look.scale.low * look.scale.high) ** 0.5),
+            (1.0, look.scale.high),
+        ):
             elements.append(Text(left + 180 * share, y - 13, number(value), style["quiet"], 9.5))
-        elements.append(Text(left, y - 29, "norm, log scale" + (" (each row: bin's largest over its median)" if binned
-                             else ""), style["ink"], 10.5, "start"))  # fmt: skip
+        elements.append(
+            Text(
+                left,
+                y - 29,
+                "norm, log scale" + (" (each row: bin's largest over its median)" if binned else ""),
+                style["ink"],
+                10.5,
+                "start",
+            )
+        )
     x = left + 216
-    for colour, text in (("none", "not computed"), (style["faint"], "exactly zero"), (style["alarm"], "infinite")):
+    for colour, text in (
+        ("none", "not computed"),
+        (style["faint"], "exactly zero"),
+        (style["alarm"], "infinite"),
+    ):
         elements.append(Group("", x + 6, y + 4, 12, 10, colour, style["faint"], classes=("legend",)))
         elements.append(Text(x + 18, y, text, style["ink"], 10.5, "start"))
         x += 34 + len(text) * 6.0
@@ -174,16 +239,26 @@ def _colour(look: Look, norm: float) -> str:
 def _binned(values: Norms, columns: int) -> Norms:
     """Two rows for each: the medians of the bins below their largest."""
     bounds = np.linspace(0, values.shape[1], columns + 1).astype(int)
-    bins = [values[:, a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-    pairs = [(_median(b), np.where(np.isnan(b).all(1), math.nan, np.nan_to_num(b, nan=-1.0, posinf=math.inf).max(1)))
-             for b in bins]  # fmt: skip
-    return np.stack([np.stack(column, axis=1) for column in zip(*pairs, strict=True)], axis=1).reshape(-1, columns)
+    bins = [values[:, a:b] for a, b in itertools.pairwise(bounds)]
+    pairs = [
+        (
+            _median(b),
+            np.where(np.isnan(b).all(1), math.nan, np.nan_to_num(b, nan=-1.0, posinf=math.inf).max(1)),
+        )
+        for b in bins
+    ]
+    return np.stack([np.stack(column, axis=1) for column in zip(*pairs, strict=True)], axis=1).reshape(
+        -1, columns
+    )
 
 
 def _median(values: Norms) -> Norms:
     counts = (~np.isnan(values)).sum(axis=1)
     ordered = np.sort(values, axis=1)
     rows = np.arange(len(values))
-    low, high = ordered[rows, np.maximum(counts - 1, 0) // 2], ordered[rows, np.minimum(counts // 2, values.shape[1] - 1)]
+    low, high = (
+        ordered[rows, np.maximum(counts - 1, 0) // 2],
+        ordered[rows, np.minimum(counts // 2, values.shape[1] - 1)],
+    )
     middle: Norms = np.where(counts > 0, (low + high) / 2, math.nan)
     return middle

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinygrad_rnn.trace import Vertex
-from visual.fold import Folded, Link
+from visual.fold import Folded
 from visual.gradients import Look
 from visual.grid import Grid, Rect
 from visual.picture import Arrow, Box, Element, Text, bezier, text_width
@@ -36,11 +36,13 @@ class Margins:
     """Indices of the links that are bars."""
 
 
-def parameters(folded: Folded) -> set[str]:
-    """The parameters that some step uses, so that they belong on a rail."""
+def parameters(folded: Folded) -> tuple[set[str], dict[str, str]]:
+    """The parameters that steps use, which belong on a rail, and the others with their first user."""
     timed = {v.id for v in folded.nodes if v.time is not None}
     known = {v.id for v in folded.nodes if v.kind == "parameter"}
-    return {link.edge.source for link in folded.links if link.edge.source in known and link.edge.target in timed}
+    users = [(link.edge.source, link.edge.target) for link in folded.links if link.edge.source in known]
+    shared = {weight for weight, user in users if user in timed}
+    return shared, {weight: user for weight, user in reversed(users) if weight not in shared}
 
 
 def initial_states(folded: Folded) -> set[str]:
@@ -52,7 +54,9 @@ def initial_states(folded: Folded) -> set[str]:
         step = (v.layer, v.direction, v.time) if v else (None, None, None)
         entered.setdefault(link.edge.source, set()).add(step)
     plain = {v.id for v in folded.nodes if v.kind in ("constant", "input", "state", "op") and v.time is None}
-    return {name for name in plain if len(entered.get(name, ())) == 1 and (None, None, None) not in entered[name]}
+    return {
+        name for name in plain if len(entered.get(name, ())) == 1 and (None, None, None) not in entered[name]
+    }
 
 
 def margins(plan: Grid, folded: Folded, weights: set[str], initial: set[str]) -> Margins:
@@ -71,21 +75,35 @@ def margins(plan: Grid, folded: Folded, weights: set[str], initial: set[str]) ->
                 shelf.setdefault(row, []).append(source)
         elif source in initial and source not in seen:
             seen.add(source)
-            states.setdefault(plan.home[target][0], []).append(source)
+            states.setdefault(int(plan.home[target][0]), []).append(source)
     return Margins(shelf, states, frozenset(bars))
 
 
 def floor_of(plan: Grid, name: str) -> int:
     """The row on whose rail a vertex draws its bars; levels of the head and foot count on from the rows."""
     row = plan.home[name][0]
-    if 0 <= row < len(plan.rows):
-        return row
-    return len(plan.rows) + plan.storeys[name] if row > 0 else -1 - plan.storeys[name]
+    if plan.inside(row):
+        return int(row)
+    return len(plan.rows) + plan.storeys[name] if row >= len(plan.rows) else -1 - plan.storeys[name]
+
+
+def place_beside(plan: Grid, beside: Mapping[str, str], names: Mapping[str, Vertex]) -> None:
+    """Put the parameters that no step uses in front of the operation that uses them."""
+    stacks: dict[str, list[str]] = {}
+    for weight, user in beside.items():
+        stacks.setdefault(user, []).append(weight)
+    for user, stack in stacks.items():
+        box = plan.place[user]
+        width = max(text_width(short(names[weight]), 10) + 14 for weight in stack)
+        for k, weight in enumerate(sorted(stack, reverse=True)):
+            y = box.y + (k - (len(stack) - 1) / 2) * LEAST
+            plan.place[weight] = Rect(box.left - 34 - width / 2, y, width, 16.0)
+            plan.home[weight] = plan.home[user]
 
 
 def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> float:
     """Give the margins' boxes their places; returns the x of the Σ."""
-    before = 70.0 if any(not plan_reverse(plan, row) for row in margin.initial) else 20.0
+    before = 70.0 if any(not plan.reverse(row) for row in margin.initial) else 20.0
     sigma = -before - 10.0
     for row, ids in margin.shelf.items():
         width = max((min(text_width(short(names[id]), 10) + 14, 150.0) for id in ids), default=0.0)
@@ -94,7 +112,7 @@ def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> f
             plan.place[id] = Rect(sigma - 26 - width / 2, base + k * LEAST, width, 16.0)
     for row, ids in margin.initial.items():
         y = plan.bottom[row] + plan.height / 2
-        reverse = plan_reverse(plan, row)
+        reverse = plan.reverse(row)
         x = plan.right + 36.0 if reverse else -36.0
         for k, id in enumerate(ids):
             plan.place[id] = Rect(x, y + (k - (len(ids) - 1) / 2) * 24.0, 38.0, 18.0)
@@ -102,21 +120,21 @@ def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> f
     return sigma
 
 
-def plan_reverse(plan: Grid, row: int) -> bool:
-    """Whether time runs left in this row."""
-    return plan.rows[row][1] == "reverse"
-
-
 def rail_height(plan: Grid, row: int) -> float:
     """The y of a row's rail: just under its boxes."""
     if 0 <= row < len(plan.rows):
         return plan.bottom[row] - 28.0
-    inside = [plan.place[n].bottom for n, (r, _) in plan.home.items() if n in plan.place and r in (-1, len(plan.rows))
-              and floor_of(plan, n) == row]  # fmt: skip
+    inside = [
+        plan.place[n].bottom
+        for n, (r, _) in plan.home.items()
+        if n in plan.place and r in (-1, len(plan.rows)) and floor_of(plan, n) == row
+    ]
     return min(inside, default=0.0) - 24.0
 
 
-def rails(plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float, names: Sequence[str]) -> Iterator[Element]:
+def rails(
+    plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float, names: Sequence[str]
+) -> Iterator[Element]:
     """The rails with their bars and Σ; `names` are the links' arrow ids."""
     style = look.style
     clusters: dict[int, dict[tuple[float, float], list[int]]] = {}
@@ -129,13 +147,43 @@ def rails(plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float,
     for row, groups in clusters.items():
         y = rail_height(plan, row)
         end = max(x for x, _ in groups) + 16
-        yield Arrow("", "", "", bezier([(end, y), (sigma + 8, y)]), style["weight"], 0.9, head="none", classes=("rail",))
-        yield Box("", sigma, y, 16, 16, "Σ", "circle", style["parameter.fill"], style["weight"], style["ink"], 10,
-                  classes=("mark",), title="dW = Σ_t dW_t")  # fmt: skip
+        yield Arrow(
+            "",
+            "",
+            "",
+            bezier([(end, y), (sigma + 8, y)]),
+            style["weight"],
+            0.9,
+            head="none",
+            classes=("rail",),
+        )
+        yield Box(
+            "",
+            sigma,
+            y,
+            16,
+            16,
+            "Σ",
+            "circle",
+            style["parameter.fill"],
+            style["weight"],
+            style["ink"],
+            10,
+            classes=("mark",),
+            title="dW = Σ_t dW_t",
+        )
         for name in margin.shelf.get(row, ()):
             box = plan.place[name]
-            yield Arrow("", "", "", bezier([(box.right, box.y), (sigma - 8, y)]), style["weight"], 0.9, head="none",
-                        classes=("rail",))  # fmt: skip
+            yield Arrow(
+                "",
+                "",
+                "",
+                bezier([(box.right, box.y), (sigma - 8, y)]),
+                style["weight"],
+                0.9,
+                head="none",
+                classes=("rail",),
+            )
         for (x, _), indices in groups.items():
             start = x - (len(indices) - 1) / 2 * BAR
             for n, k in enumerate(indices):
@@ -145,11 +193,13 @@ def rails(plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float,
             if name not in margin.shelf.get(row, ()):
                 box = plan.place[name]
                 way = [(box.left, box.y), (sigma - 8, rail_height(plan, row))]
-                yield Arrow("", "", "", bezier(way), style["weight"], 0.9, "dotted", "none", classes=("rail",))
+                yield Arrow(
+                    "", "", "", bezier(way), style["weight"], 0.9, "dotted", "none", classes=("rail",)
+                )
 
 
 def _foothold(plan: Grid, target: str) -> tuple[float, float]:
-    """Where a step's bars stand: under the left edge of its cell, clear of the arrows that enter from below."""
+    """Where a step's bars stand: under its cell's left edge, clear of the arrows that enter from below."""
     row, column = plan.home[target]
     rect = plan.frames.get((row, column)) or plan.place[target]
     return (rect.left + 6.0, 0.0)
@@ -163,15 +213,12 @@ def short(v: Vertex) -> str:
 
 
 def row_label(plan: Grid, row: int, x: float, look: Look) -> Iterator[Text]:
-    """ "layer 1 →", in front of its row."""
+    """The row's name, as "layer 1 →", in front of it."""
     layer, direction = plan.rows[row]
     y = plan.bottom[row] + plan.height / 2
     arrow = "←" if direction == "reverse" else "→"
-    yield Text(x, y + 2, f"layer {layer} {arrow}", look.style["ink"], 13, "start", bold=True, classes=("mark",))
+    yield Text(
+        x, y + 2, f"layer {layer} {arrow}", look.style["ink"], 13, "start", bold=True, classes=("mark",)
+    )
     if plan.halves == 2:
         yield Text(x, y - 14, direction, look.style["quiet"], 10, "start", classes=("mark",))
-
-
-def bar_links(links: Sequence[Link], margin: Margins) -> list[Link]:
-    """The links that stand on rails."""
-    return [links[k] for k in sorted(margin.on_rail)]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
 
+
 def write(picture: Picture) -> str:
     """The picture as an SVG document.
 
@@ -54,7 +55,13 @@ class _Pen:
             case Strip():
                 yield self.opening(element) + '<g shape-rendering="crispEdges">'
                 for x, y, width, height, colour in element.cells():
-                    yield self.rect(x, y, min(width + 0.4, element.x + element.width - x), height, f'fill="{escape(colour)}"')
+                    yield self.rect(
+                        x,
+                        y,
+                        min(width + 0.4, element.x + element.width - x),
+                        height,
+                        f'fill="{escape(colour)}"',
+                    )
                 yield "</g></g>"
             case Text():
                 yield self.text(element)
@@ -71,7 +78,8 @@ class _Pen:
             width = element.weight
         if element.dash != "solid":
             dash = f' stroke-dasharray="{dashes(element.dash, width)}"'
-        paint = f'fill="{escape(element.fill)}" stroke="{escape(element.line)}" stroke-width="{number(width)}"{dash}'
+        colours = f'fill="{escape(element.fill)}" stroke="{escape(element.line)}"'
+        paint = f'{colours} stroke-width="{number(width)}"{dash}'
         if isinstance(element, Box) and element.shape == "circle":
             x, y = self.place(element.x, element.y)
             return f'<circle cx="{x}" cy="{y}" r="{number(element.width / 2)}" {paint}/>'
@@ -87,7 +95,8 @@ class _Pen:
         lines = box.label.split("\n") if box.label else []
         top = box.y + (len(lines) - 1) * box.size * 0.6 - box.size * 0.35
         return "".join(
-            self.text(Text(box.x, top - k * box.size * 1.2, line, box.ink, box.size)) for k, line in enumerate(lines)
+            self.text(Text(box.x, top - k * box.size * 1.2, line, box.ink, box.size))
+            for k, line in enumerate(lines)
         )
 
     def text(self, text: Text) -> str:
@@ -122,7 +131,7 @@ def dashes(dash: str, width: float) -> str:
     """Lengths of stroke and gap, longer on a wide line so that both styles stay apart."""
     if dash == "dotted":
         return f"{number(max(width, 1.5))} {number(max(1.6 * width, 3.0))}"
-    return f"{number(max(2.4 * width, 6.0))} {number(max(1.2 * width, 3.5))}"
+    return f"{number(max(1.8 * width, 6.0))} {number(max(width, 3.5))}"
 
 
 def head_size(width: float) -> float:

@@ -42,12 +42,19 @@ def unrolled(
         return layered_drawing(graph, style, gradients, title)
     short = _with_tokens(folded(graph, fold, focus), tokens)
     vertices = {v.id: v for v in short.nodes}
-    weights, initial = rail.parameters(short), rail.initial_states(short)
-    plan = grid(short, weights | initial)
+    (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
+    plan = grid(short, {*weights, *beside, *initial})
+    rail.place_beside(plan, beside, vertices)
     margin = rail.margins(plan, short, weights, initial)
     sigma = rail.place_margins(plan, margin, vertices)
-    look = measure(style, gradients, short.links, (v.norm for v in graph.nodes if v.time is not None),
-                   short.folds.values(), frozenset(weights))  # fmt: skip
+    look = measure(
+        style,
+        gradients,
+        short.links,
+        (v.norm for v in graph.nodes if v.time is not None),
+        short.folds.values(),
+        frozenset(weights),
+    )
     names = edge_names(short.links)
 
     elements: list[Element] = list(_frames(plan, style))
@@ -102,7 +109,9 @@ def layered_drawing(graph: Graph, style: Style, gradients: bool = False, title: 
     return finished(elements, graph, short, look, title or "Operations, inputs below", style)
 
 
-def finished(elements: list[Element], graph: Graph, short: Folded, look: Look, title: str, style: Style) -> Picture:
+def finished(
+    elements: list[Element], graph: Graph, short: Folded, look: Look, title: str, style: Style
+) -> Picture:
     """Title above, key below, everything moved so that the page begins at (0, 0)."""
     left, bottom, right, top = _extent(elements)
     right = max(right, left + NARROWEST)
@@ -116,16 +125,27 @@ def finished(elements: list[Element], graph: Graph, short: Folded, look: Look, t
     head = 34.0 + 16.0 * len(notes)
     bottom -= height + 22.0
     elements = [*elements, *(moved(e, left, bottom + height) for e in key)]
-    elements.append(Text(left, top + head - 8, title, style["ink"], 17, "start", bold=True, classes=("title",)))
+    elements.append(
+        Text(left, top + head - 8, title, style["ink"], 17, "start", bold=True, classes=("title",))
+    )
     for k, note in enumerate(notes):
-        elements.append(Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",)))
+        elements.append(
+            Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",))
+        )
     top += head + 10
     placed = tuple(moved(e, MARGIN - left, MARGIN - bottom) for e in elements)
     desc = f"{len(short.nodes)} nodes and {len(short.links)} edges at {graph.level} level. " + " ".join(notes)
     return Picture(
-        right - left + 2 * MARGIN, top - bottom + 2 * MARGIN, placed, title, desc.strip(), style.theme,
-        style["page"], style["font"], rows=tuple(_rows(short)),
-    )  # fmt: skip
+        right - left + 2 * MARGIN,
+        top - bottom + 2 * MARGIN,
+        placed,
+        title,
+        desc.strip(),
+        style.theme,
+        style["page"],
+        style["font"],
+        rows=tuple(_rows(short)),
+    )
 
 
 def edge_names(links: Sequence[Link]) -> list[str]:
@@ -150,10 +170,22 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
     size = 13.0 if v.kind == "input" else size
     text = rail.short(v) if v.kind == "parameter" else label(v)
-    shape = "box" if v.kind in ("op", "constant") else "round"
-    return Box(v.id, rect.x, rect.y, rect.width, rect.height, fit(text, rect.width - 6, size), shape, fill, line,
-               style["ink"], size, dash="dashed" if v.backward else "solid", classes=tuple(classes),
-               title=describe(v))  # fmt: skip
+    return Box(
+        v.id,
+        rect.x,
+        rect.y,
+        rect.width,
+        rect.height,
+        fit(text, rect.width - 6, size),
+        "box" if v.kind in ("op", "constant") else "round",
+        fill,
+        line,
+        style["ink"],
+        size,
+        dash="dashed" if v.backward else "solid",
+        classes=tuple(classes),
+        title=describe(v),
+    )
 
 
 def describe(v: Vertex) -> str:
@@ -179,9 +211,10 @@ def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
         return short
     nodes = tuple(
         replace(v, label=str(tokens[v.time]))
-        if v.kind == "input" and v.time is not None and 0 <= v.time < len(tokens) else v
+        if v.kind == "input" and v.time is not None and 0 <= v.time < len(tokens)
+        else v
         for v in short.nodes
-    )  # fmt: skip
+    )
     return replace(short, nodes=nodes)
 
 
@@ -202,20 +235,26 @@ def _fold(box: Box, fold: Fold, look: Look, inner: bool) -> Iterator[Element]:
     """A fold's box: its range, its numbers, and per bin the largest norm over the median."""
     style, x = look.style, box.x
     title = f"{box.id}; t = {fold.first} … {fold.last}, {fold.steps} steps; {fold.norms} {fold.counts}"
-    yield replace(box, label="", fill=style["fold.fill"], line=style["fold.line"], dash="dashed", title=title)
+    yield Group("", x, box.y, box.width, box.height, style["fold.fill"], classes=("mark",))
+    lines = [f"t = {fold.first} … {fold.last}, {fold.steps} steps"]
     if not inner:
-        yield Text(x, box.y - 4, fit(f"{box.label} × {fold.steps}", box.width - 8, 11), style["quiet"], 11)
-        return
-    top = box.y + box.height / 2
-    yield Text(x, top - 13, f"t = {fold.first} … {fold.last} · {fold.steps} steps", style["ink"], 10.5, bold=True)
-    if look.gradients and fold.norms.low is not None:
-        said = f"min {number(fold.norms.low)} · med {number(fold.norms.median)} · max {number(fold.norms.high)}"
-        yield Text(x, top - 25, said, style["quiet"], 8.5)
-        bins = fold.bins[::-1] if "dir-none" in box.classes else fold.bins
-        rows = tuple(tuple(look.colour(pair[k]) for pair in bins) for k in (0, 1))
-        yield Strip("", x - box.width / 2 + 6, top - 39, box.width - 12, 9, rows, ("mark", "bins"), title)
-    if fold.counts:
-        yield Text(x, top - 43 if box.height < 60 else top - 52, fit(fold.counts, box.width - 8, 8.5), style["alarm"], 8.5)
+        lines = [f"{box.label} × {fold.steps}"]
+    elif look.gradients and fold.norms.low is not None:
+        low, middle, high = (f"{n or 0.0:.2g}" for n in (fold.norms.low, fold.norms.median, fold.norms.high))
+        lines.append(f"min {low} · med {middle} · max {high}")
+    if inner and fold.counts:
+        lines.append(fold.counts)
+    y = box.y + box.height / 2 - 15 if inner else box.y - 4
+    for k, line in enumerate(lines):
+        colour = style["alarm"] if line == fold.counts else style["quiet"] if k else style["ink"]
+        yield Text(
+            x, y - 12.5 * k, fit(line, box.width, 9.5 - 0.5 * k), colour, 9.5 - 0.5 * k, bold=not k and inner
+        )
+    if inner and look.gradients and fold.bins:
+        rows = tuple(tuple(look.colour(pair[k]) for pair in fold.bins) for k in (0, 1))
+        strip = x - box.width / 2 + 8, box.y - box.height / 2 + 6
+        yield Strip("", *strip, box.width - 16, 10, rows, ("mark", "bins"), title)
+    yield replace(box, label="", fill="none", line=style["fold.line"], dash="dashed", title=title)
 
 
 def _frames(plan: Grid, style: Style) -> Iterator[Element]:
@@ -223,11 +262,22 @@ def _frames(plan: Grid, style: Style) -> Iterator[Element]:
     low, high = 22.0, plan.top + 24.0
     for k, slot in enumerate(plan.slots):
         if k % 2 == 0 and len(plan.slots) > 1:
-            yield Group("", slot.x, (low + high) / 2, slot.width, high - low, style["band"], classes=("column",))
+            yield Group(
+                "", slot.x, (low + high) / 2, slot.width, high - low, style["band"], classes=("column",)
+            )
     for (row, column), rect in plan.frames.items():
-        name = f"l{plan.rows[row][0]}.{'rev' if plan.half(row) or plan.rows[row][1] == 'reverse' else 'fwd'}"
-        yield Group(f"{name}.t{plan.slots[column].time}.frame", rect.x, rect.y, rect.width, rect.height,
-                    style["page"], style["faint"], classes=("cell", f"layer-{plan.rows[row][0]}"))  # fmt: skip
+        layer = plan.rows[int(row)][0]
+        name = f"l{layer}.{'rev' if plan.reverse(row) else 'fwd'}.t{plan.slots[column].time}.frame"
+        yield Group(
+            name,
+            rect.x,
+            rect.y,
+            rect.width,
+            rect.height,
+            style["page"],
+            style["faint"],
+            classes=("cell", f"layer-{layer}"),
+        )
 
 
 def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -> Iterator[Element]:
@@ -237,15 +287,23 @@ def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -
         text = str(slot.time) if slot.last == slot.time else f"{slot.time} … {slot.last}"
         yield Text(slot.x, 2, text, style["quiet"], 11, classes=("axis",))
         if tokens is not None and slot.last == slot.time and 0 <= slot.time < len(tokens):
-            yield Text(slot.x, 22, fit(str(tokens[slot.time]), slot.width - 6, 14), style["ink"], 14, bold=True,
-                       classes=("token",))  # fmt: skip
+            yield Text(
+                slot.x,
+                22,
+                fit(str(tokens[slot.time]), slot.width - 6, 14),
+                style["ink"],
+                14,
+                bold=True,
+                classes=("token",),
+            )
 
 
 def _title(plan: Grid, graph: Graph) -> str:
     count = len({layer for layer, _ in plan.rows})
     both = "bidirectional, " if plan.halves == 2 else ""
     steps = plan.slots[-1].last - plan.slots[0].time + 1
-    return f"{both}{count} layer{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)}, {graph.level} level".capitalize()
+    words = f"{count} layer{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)}"
+    return f"{both}{words}, {graph.level} level".capitalize()
 
 
 def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:

@@ -36,7 +36,9 @@ def test_first_and_second_derivatives(case, data):
     check_grads(lambda *xs: case.apply(*xs, **call.params), *call.arrays, order=2)
 
 
-@pytest.mark.parametrize("op", ["tanh", "power", "prod", "cumprod", "std", "norm", "softmax", "standardize", "gelu"])
+@pytest.mark.parametrize(
+    "op", ["tanh", "power", "prod", "cumprod", "std", "norm", "softmax", "standardize", "gelu"]
+)
 @settings(several, max_examples=2)
 @given(data=st.data())
 def test_third_derivatives(op, data):
@@ -69,10 +71,33 @@ def gradients(case, arrays, params):
     return [y.numpy() for y in ys], [g.numpy() for g in tg.grad(ys, sought, vs)]
 
 
+@pytest.mark.parametrize("case", smooth, ids=by_op)
+@settings(several, max_examples=4)
+@given(data=st.data())
+def test_gradients_of_several_uses_add_up_and_write_into_nobody(case, data):
+    call = data.draw(case.calls)
+    assume(all(a.size for a in call.arrays))
+    _, once = gradients(case, call.arrays, call.params)
+    xs = [tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in call.arrays]
+    sought = [x for x in xs if x.requires_grad]
+    uses = [outputs(case.apply(*xs, **call.params)) for _ in range(3)]
+    rng = np.random.default_rng(5)
+    vs = [tg.tensor(rng.normal(size=y.shape), dtype=y.dtype) for y in uses[0]]
+    ones = [tg.ones(*x.shape, dtype=x.dtype) for x in sought]
+    before = [v.numpy().copy() for v in vs]
+    ys = [y for use in uses for y in use] + [x * 1.0 for x in sought] * 2
+    pairs = [(y, v) for y, v in zip(ys, [*vs * 3, *ones, *ones], strict=True) if y.requires_grad]
+    found = tg.grad([y for y, _ in pairs], sought, [v for _, v in pairs])
+    for thrice, g in zip(found, once, strict=True):
+        np.testing.assert_allclose(thrice.numpy(), 3 * g + 2, rtol=1e-10, atol=1e-10)
+    for v, same in zip([*vs, *ones], [*before, *(np.ones(x.shape) for x in sought)], strict=True):
+        np.testing.assert_array_equal(v.numpy(), same)
+
+
 def strided(a):
     """The same entries, in memory with gaps and backwards along every axis."""
     wide = np.zeros(tuple(2 * n for n in a.shape), dtype=a.dtype)
-    view = wide[(slice(None, None, -2),) * a.ndim]
+    view = wide[(..., *[slice(None, None, -2)] * a.ndim)]
     view[...] = a
     return view
 
@@ -84,7 +109,7 @@ def test_gaps_and_negative_strides_change_nothing(case, data):
     call = data.draw(case.calls)
     assume(all(a.size for a in call.arrays))
     plain = gradients(case, call.arrays, call.params)
-    for layout in (strided, np.asfortranarray):
+    for layout in (strided, lambda a: np.asarray(a, order="F")):
         other = gradients(case, [layout(a) for a in call.arrays], call.params)
         for expected, found in zip(plain, other, strict=True):
             for a, b in zip(expected, found, strict=True):

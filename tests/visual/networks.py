@@ -41,7 +41,9 @@ class Network:
         norm = self.norm(t) if t is not None and kind in ("cell", "gate", "state") else None
         self.nodes.append(Vertex(id, op, kind, label, norm=norm, **place))
 
-    def edge(self, source: str, target: str, t: int, share: float = 1.0, cut: bool = False, via: str = "") -> None:
+    def edge(
+        self, source: str, target: str, t: int, share: float = 1.0, cut: bool = False, via: str = ""
+    ) -> None:
         norm = None if cut else self.norm(t, share)
         projection = None if norm is None else norm * (0.9 if share > 0.4 else -0.4)
         self.edges.append(Edge(source, target, via, 0, cut, norm, projection))
@@ -101,13 +103,24 @@ class Network:
             self.edge(self.name(layer, way, before, "h"), self.name(layer, way, t, door), before, 0.5, cut)
         carried = {"lstm": "c", "gru": "h"}.get(self.kind)
         if carried:
-            self.edge(self.name(layer, way, before, carried), self.name(layer, way, t, carried), before, 0.9, cut)
+            self.edge(
+                self.name(layer, way, before, carried), self.name(layer, way, t, carried), before, 0.9, cut
+            )
 
 
-def network(kind: str = "gru", layers: int = 1, bidirectional: bool = False, steps: int = 3, level: str = "cell",
-            measured: bool = True, cut: int | None = None, every: bool = False, pre: bool = False,
-            rate: float = 0.6) -> Graph:  # fmt: skip
-    """A stacked recurrent network with a readout, at the last step or at `every` step; `cut` before a step."""
+def network(
+    kind: str = "gru",
+    layers: int = 1,
+    bidirectional: bool = False,
+    steps: int = 3,
+    level: str = "cell",
+    measured: bool = True,
+    cut: int | None = None,
+    every: bool = False,
+    pre: bool = False,
+    rate: float = 0.6,
+) -> Graph:
+    """A stacked recurrent network with a readout, at the last or at `every` step; `cut` before a step."""
     ways = ["forward", "reverse"] if bidirectional else ["forward"]
     net = Network(kind, layers, ways, steps, level, measured, cut, pre, rate)
     for layer in range(layers):

@@ -52,7 +52,7 @@ class NotCompilable(Exception):
 
 @dataclass(frozen=True)
 class Leaf:
-    """One use of a weight: its rows `start:stop`, and the cotangent that they receive at each step."""
+    """One use of a vector weight: its entries `start:stop`, and the cotangent they receive from every row."""
 
     weight: str
     start: int
@@ -68,36 +68,45 @@ class Program:
     """The states that the step starts from, h first."""
     after: tuple[Symbol, ...]
     """The states that it leaves."""
+    seeds: tuple[Symbol, ...]
+    """The cotangents of the states that it leaves."""
     forward: tuple[Symbol, ...]
-    """What it computes, in an order that can be followed."""
+    """Products, operations and pieces, each after what it needs."""
     backward: tuple[Symbol, ...]
+    """The same for the cotangents; begins with what is computed again rather than saved."""
     carries: tuple[tuple[Symbol, ...], ...]
-    """For each state, the terms whose sum is the cotangent of that state before the step."""
+    """For each state before the step, the terms of its cotangent: the seed of the step before (plus ∂y for h)."""
     products: tuple[tuple[Symbol, Symbol], ...]
     """Every product of the forward program, with the cotangent it receives."""
     sums: tuple[Leaf, ...]
-    """Every vector weight, with a cotangent that is summed over rows and times."""
     dx: tuple[Symbol, ...]
     """Terms of the input's cotangent, apart from those that come through products with x itself."""
     saved: tuple[Symbol, ...]
     """What the backward program reads of the forward one, apart from x and the states."""
+    kept: tuple[bool, ...]
+    """For each state, whether its whole sequence is needed."""
     width: Mapping[Symbol, int]
     """The length of a value's rows."""
     vectors: frozenset[Symbol]
     """Values that are the same for all rows and times."""
 
     def __str__(self) -> str:
-        """The program as text, one assignment a line."""
-        names = {v: symbol(str(s).rstrip("₋")) for v, s in zip(self.after, self.before, strict=True)}
-        kept = ", ".join(str(s) for s in self.saved) or "nothing but the states"
-        text = lambda v: str(_renamed(v, {k: n for k, n in names.items() if k is not v}))
-        lines = ["forward", *(f"  {text(v)}" for v in self.forward), "backward", *(f"  {text(v)}" for v in self.backward)]
-        return "\n".join([*lines, f"saved: {kept}"])
+        """The program as text, an assignment a line; pieces and products are shown where they are used."""
+        names: dict[Symbol, Symbol] = {}
+        lines: list[str] = []
 
+        def show(values: Iterable[Symbol], prefix: str) -> None:
+            for v in values:
+                if v.op in POINTWISE:
+                    text = str(_renamed(v, {k: n for k, n in names.items() if k is not v}))
+                    names[v] = symbol(f"{prefix}{len(names)}")
+                    lines.append(f"  {names[v]} = {text}")
 
-def is_assignment(value: Symbol) -> bool:
-    """Whether a value is computed entry by entry (and not a name, a product, or a piece of something)."""
-    return value.op in POINTWISE
+        show(self.forward, "v")
+        show(self.backward, "g")
+        lines.insert(sum(v.op in POINTWISE for v in self.forward), "backward")
+        kept = ", ".join(str(names.get(s, s)) for s in self.saved) or "nothing but the states"
+        return "\n".join(["forward", *lines, f"saved: {kept}"])
 
 
 # -- reading -------------------------------------------------------------------------------------------
@@ -125,8 +134,7 @@ def read(
     for name, a, width in zip(states, after, states.values(), strict=True):
         if a in form.vectors or form.width[a] != width:
             raise NotCompilable(f"expected a state {name} of {width} features, got {a}")
-    order = _ordered(after)
-    return _Differentiator(form, before, order).program(after)
+    return _Differentiator(form, before, after).program()
 
 
 def _ordered(values: Iterable[Symbol]) -> list[Symbol]:
@@ -180,10 +188,10 @@ class _Form:
             return value
         if op == "linear":
             a, weight, bias = args
-            made = self._product(a, weight, True)
+            made = self.product(a, weight, True)
             return made if bias is None else self._pointwise("add", [made, bias], {})
         if op == "matmul":
-            return self._product(args[0], args[1], False)
+            return self.product(args[0], args[1], False)
         if op in ("matrix_transpose", "permute_dims") and args[0] in self.weights or op == "split":
             return Symbol(op, tuple(args), value.params)
         if op == "part":
@@ -192,7 +200,7 @@ class _Form:
             return self._pointwise(op, args, value.params)
         raise NotCompilable(f"{op} is neither a product with a weight nor computed entry by entry")
 
-    def _product(self, a: Any, weight: Any, transposed: bool) -> Symbol:
+    def product(self, a: Any, weight: Any, transposed: bool) -> Symbol:
         """a @ weight, or a @ weightᵀ."""
         if isinstance(weight, Symbol) and weight.op in ("matrix_transpose", "permute_dims"):
             weight, transposed = weight.args[0], not transposed
@@ -202,9 +210,7 @@ class _Form:
         out, inner = shape if transposed else shape[::-1]
         if self.width[a] != inner:
             raise NotCompilable(f"expected {inner} features for the product with {weight}, got {self.width[a]}")
-        made = product(a, weight, transposed)
-        self.width[made] = out
-        return made
+        return self._known(Symbol("product", (a, weight), {"transposed": transposed}), out)
 
     def weight_shape(self, weight: Any) -> tuple[int, ...]:
         """The shape of a weight or of some of its rows; () where it is neither."""
@@ -232,11 +238,12 @@ class _Form:
         if of.op == op:
             return self.piece(of.args[0], op, of.params["start"] + start, of.params["start"] + stop)
         made = Symbol(op, (of,), {"start": start, "stop": stop})
-        if op == "part":
-            self.width[made] = stop - start
-            if of in self.vectors:
-                self.vectors.add(made)
-        return made
+        if op == "rows":
+            self._done[made] = made
+            return made
+        if of in self.vectors:
+            self.vectors.add(made)
+        return self._known(made, stop - start)
 
     def _pointwise(self, op: str, args: list[Any], params: dict[str, Any]) -> Symbol:
         if op == "add":
@@ -262,15 +269,38 @@ class _Form:
         widths = {self.width.get(a) for a in args}
         if len(widths) != 1 or None in widths or not all(isinstance(a, Symbol | int | float) or a is None for a in value.args):
             raise NotCompilable(f"expected values of one width in {value}, got {[self.width.get(a, a) for a in value.args]}")
-        self.width[value] = widths.pop()  # type: ignore[assignment]
         if all(a in self.vectors for a in args):
             self.vectors.add(value)
+        return self._known(value, widths.pop())
+
+    def _known(self, value: Symbol, width: Any) -> Symbol:
+        self.width[value] = width
+        self._done[value] = value
         return value
 
+    def joined(self, pieces: Mapping[tuple[int, int], Symbol], width: int) -> Symbol:
+        """Values side by side, zeros where there is none."""
+        ends, args, reached = [], [], 0
+        for start, stop in sorted(pieces):
+            if start < reached:
+                raise NotCompilable("expected the parts of a value not to overlap")
+            if start > reached:
+                ends.append((reached, start))
+                args.append(0.0)
+            ends.append((start, stop))
+            args.append(pieces[start, stop])
+            reached = stop
+        if reached < width:
+            ends.append((reached, width))
+            args.append(0.0)
+        return self._known(Symbol("join", tuple(args), {"ends": tuple(ends)}), width)
 
-def product(a: Symbol, weight: Symbol, transposed: bool) -> Symbol:
-    """a @ weightᵀ where transposed (as in `linear`), else a @ weight."""
-    return Symbol("product", (a, weight), {"transposed": transposed})
+    def total(self, terms: Sequence[Symbol]) -> Symbol:
+        """The sum of row values."""
+        found = terms[0]
+        for term in terms[1:]:
+            found = self.measured(Symbol("add", (found, term)))
+        return found
 
 
 # -- differentiating -----------------------------------------------------------------------------------
@@ -279,37 +309,122 @@ def product(a: Symbol, weight: Symbol, transposed: bool) -> Symbol:
 class _Differentiator:
     """Runs the rules of the forward program's operations on symbols, from the last to the first."""
 
-    def __init__(self, form: _Form, before: tuple[Symbol, ...], order: list[Symbol]) -> None:
-        self.form, self.before = form, before
-        self.order = [v for v in order if v in form.width]
+    def __init__(self, form: _Form, before: tuple[Symbol, ...], after: tuple[Symbol, ...]) -> None:
+        self.form, self.before, self.after = form, before, after
+        self.order = [v for v in _ordered(after) if v in form.width]
         self.received: dict[Symbol, list[Symbol]] = defaultdict(list)
         self.pieces: dict[Symbol, dict[tuple[int, int], Symbol]] = defaultdict(dict)
+        self.products: list[tuple[Symbol, Symbol]] = []
+        self.sums: list[Leaf] = []
 
-    def program(self, after: tuple[Symbol, ...]) -> Program:
+    def program(self) -> Program:
+        """Differentiate, and find what must be saved."""
         form = self.form
-        forward = [v for v in self.order if v.op != "name" and v not in form.vectors]
-        seeds = [symbol(f"∂{str(s).rstrip('₋')}") for s in self.before]
-        for seed, value in zip(seeds, after, strict=True):
+        seeds = tuple(symbol(f"∂{str(s).rstrip('₋')}") for s in self.before)
+        for seed, value in zip(seeds, self.after, strict=True):
             form.width[seed] = form.width[value]
-            self.received[value].append(seed)
-        products: list[tuple[Symbol, Symbol]] = []
-        sums: list[Leaf] = []
+            self._send(value, seed)
         for value in reversed(self.order):
-            g = self._total(value)
-            if g is None:
+            if value is X or value in self.before:
                 continue
-            if value.op == "product":
-                products.append((value, g))
-                if value.args[0] is not X:
-                    self._send(value.args[0], form._product(g, value.args[1], not value.params["transposed"]))
-            elif value.op == "part":
-                self.pieces[value.args[0]][value.params["start"], value.params["stop"]] = g
-            elif value.op == "name":
-                if value in form.vectors:
-                    sums.append(Leaf(value.args[0], 0, form.width[value], g))
+            terms = self._terms(value)
+            if terms:
+                self._through(value, form.total(terms))
+        carries = tuple(self._carried(s) for s in self.before)
+        dx = tuple(self._terms(X))
+        forward = tuple(v for v in self.order if v.op != "name" and v not in form.vectors)
+        roots = [*(g for _, g in self.products), *(leaf.cotangent for leaf in self.sums), *dx, *sum(carries, ())]
+        reads, computed = self._split(roots, set(forward))
+        saved, again = self._saved(reads, forward)
+        kept = tuple(
+            k == 0 or b in reads or a in reads or any(b in p.args for p, _ in self.products)
+            for k, (b, a) in enumerate(zip(self.before, self.after, strict=True))
+        )
+        return Program(
+            self.before, self.after, seeds, forward, (*again, *computed), carries, tuple(self.products), tuple(self.sums),
+            dx, saved, kept, form.width, frozenset(form.vectors),
+        )  # fmt: skip
+
+    def _through(self, value: Symbol, g: Symbol) -> None:
+        """Send the cotangent of a value on to what the value was made of."""
+        form = self.form
+        if value.op == "product":
+            self.products.append((value, g))
+            if value.args[0] is not X:
+                self._send(value.args[0], form.product(g, value.args[1], not value.params["transposed"]))
+        elif value in form.vectors and (value.op == "name" or (value.op == "part" and value.args[0] in form.weights)):
+            weight = value if value.op == "name" else value.args[0]
+            start = value.params.get("start", 0)
+            self.sums.append(Leaf(weight.args[0], start, start + form.width[value], g))
+        elif value.op == "part":
+            self.pieces[value.args[0]][value.params["start"], value.params["stop"]] = g
+        else:
+            self._pull(value, g)
+
+    def _pull(self, value: Symbol, g: Symbol) -> None:
+        """Run the operation's own rules."""
+        rules: Primitive = getattr(elementwise, value.op).primitive
+        known = {p.name: p.default for p in rules.params} | value.params
+        known |= {"g": g, "y": value, "xp": symbolic, **{p.name: a for p, a in zip(rules.inputs, value.args, strict=False)}}
+        for p, arg in zip(rules.inputs, value.args, strict=False):
+            rule = rules.rules.get(p.name)
+            if rule is None or not isinstance(arg, Symbol):
+                continue
+            asked = inspect.signature(rule).parameters
+            if not asked.keys() <= known.keys():
+                raise NotCompilable(f"the rule of {value.op} looks at {sorted(asked.keys() - known.keys())}")
+            d = rule(**{name: known[name] for name in asked})
+            if d.op != "zeros_like":
+                self._send(arg, self.form(d))
+
+    def _send(self, value: Symbol, g: Symbol) -> None:
+        self.received[value].append(g)
+
+    def _terms(self, value: Symbol) -> list[Symbol]:
+        """What a value receives; joined, where it is used in pieces."""
+        terms = list(self.received[value])
+        if value in self.pieces:
+            terms.append(self.form.joined(self.pieces[value], self.form.width[value]))
+        return terms
+
+    def _carried(self, state: Symbol) -> tuple[Symbol, ...]:
+        """What a state receives: the products one by one, all else in one sum."""
+        terms = self._terms(state)
+        late = [g for g in terms if g.op == "product"]
+        early = [g for g in terms if g.op != "product"]
+        return (*([self.form.total(early)] if early else []), *late)
+
+    def _split(self, roots: Iterable[Symbol], forward: set[Symbol]) -> tuple[set[Symbol], list[Symbol]]:
+        """What the backward expressions read of forward values, and what they compute, in order."""
+        available = forward | {X, *self.before, *self.form.vectors}
+        reads: set[Symbol] = set()
+        done: dict[Symbol, None] = {}
+        stack = [(v, False) for v in reversed(list(roots))]
+        while stack:
+            value, ready = stack.pop()
+            if value in available:
+                reads.add(value)
+            elif ready:
+                done[value] = None
+            elif value not in done and value.op != "name":
+                stack.append((value, True))
+                stack.extend((a, False) for a in reversed(value.args) if isinstance(a, Symbol) and a in self.form.width)
+        return reads, list(done)
+
+    def _saved(self, reads: set[Symbol], forward: Sequence[Symbol]) -> tuple[tuple[Symbol, ...], list[Symbol]]:
+        """What to keep of the values that are read; the cheap ones are computed again instead."""
+        free = {X, *self.before, *self.after, *self.form.vectors}
+        factors = {p.args[0] for p, _ in self.products}
+        saved: list[Symbol] = []
+        again: list[Symbol] = []
+        for value in forward:
+            if value in free or (value not in reads and value not in factors):
+                continue
+            if value.op == "part" and value.args[0] in free:
+                again.append(value)
+            elif value.op in CHEAP and value not in factors and all(a in free for a in value.args if isinstance(a, Symbol)):
+                again.append(value)
             else:
-                self._pull(value, g)
-        terms = [self._terms(s) for s in self.before]
-        names = {seed: _sum([*([DY] if k == 0 else []), *(carry(k, j) for j in range(len(t)))], form)
-                 for k, (seed, t) in enumerate(zip(seeds, terms, strict=True))}  # fmt: skip
-        ...
+                saved.append(value)
+            free.add(value)
+        return tuple(saved), again

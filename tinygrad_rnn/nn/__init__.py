@@ -4,14 +4,41 @@ Read `module` (what holds parameters), `cells` (one step of each recurrent netwo
 (that step, along time), `recurrent` (stacked, in both directions, over ragged batches), then the rest.
 """
 
-from tinygrad_rnn.nn import init, utils
+from tinygrad_rnn.nn import functional, init, utils
+from tinygrad_rnn.nn.activation import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)  # fmt: skip
 from tinygrad_rnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.containers import ModuleList, Sequential
+from tinygrad_rnn.nn.custom import Recurrent
+from tinygrad_rnn.nn.linear import Dropout, Embedding, Flatten, Identity, LayerNorm, Linear
+from tinygrad_rnn.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)  # fmt: skip
 from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN
+from tinygrad_rnn.nn.text import SequenceClassifier
 
 __all__ = [
-    "init", "utils",
+    "functional", "init", "utils",
     "Module", "Parameter", "Sequential", "ModuleList",
-    "RNNCell", "LSTMCell", "GRUCell", "RNN", "LSTM", "GRU",
+    "RNN", "LSTM", "GRU", "Recurrent", "RNNCell", "LSTMCell", "GRUCell", "SequenceClassifier",
+    "Linear", "Embedding", "Dropout", "LayerNorm", "Flatten", "Identity",
+    "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
+    "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss",
 ]  # fmt: skip

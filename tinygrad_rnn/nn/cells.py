@@ -22,7 +22,7 @@ from tinygrad_rnn import tensor
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, make_parameter
-from tinygrad_rnn.ops import linear, mean, relu, sigmoid, split, sqrt, tanh
+from tinygrad_rnn.ops import linear, relu, sigmoid, split, standardize, tanh
 from tinygrad_rnn.tensor import Tensor
 
 Step = Callable[[Any, Any, Any], Any]
@@ -74,7 +74,7 @@ def lstm_variant_step(
     h, c = state
     a, b = linear(x, w.weight_ih), linear(h, w.weight_hh)
     if layer_norm:
-        a, b = normed(a) * w.gain_ih, normed(b) * w.gain_hh
+        a, b = standardize(a) * w.gain_ih, standardize(b) * w.gain_hh
     a = a + b if w.bias_ih is None else a + b + w.bias_ih + w.bias_hh
     i, f, g, o = (None, *split(a, 3, axis=-1)) if coupled else split(a, 4, axis=-1)
     f = label(f=sigmoid(f + w.weight_cf * c if peephole else f))
@@ -82,13 +82,13 @@ def lstm_variant_step(
     g = label(g=tanh(g))
     c = label(c=f * c + i * g)
     o = label(o=sigmoid(o + w.weight_co * c if peephole else o))
-    h = o * tanh(normed(c) * w.gain_c + w.shift_c if layer_norm else c)
+    h = o * tanh(standardize(c) * w.gain_c + w.shift_c if layer_norm else c)
     h = label(h=h if w.weight_hr is None else linear(h, w.weight_hr))
     return h, c
 
 
 def gru_step(x: Any, h: Any, w: Any) -> Any:
-    """n = tanh(W_in x + b_in + r⊙(W_hn h₋ + b_hn)),  h = (1 - z)⊙n + z⊙h₋   (Cho et al. 2014, as in cuDNN)."""
+    """n = tanh(W_in x + b_in + r⊙(W_hn h₋ + b_hn)),  h = (1 - z)⊙n + z⊙h₋   (Cho et al. 2014)."""
     r_x, z_x, n_x = split(linear(x, w.weight_ih, w.bias_ih), 3, axis=-1)
     r_h, z_h, n_h = split(linear(h, w.weight_hh, w.bias_hh), 3, axis=-1)
     r, z = label(r=sigmoid(r_x + r_h), z=sigmoid(z_x + z_h))
@@ -117,12 +117,6 @@ def masked(step: Step, x: Any, state: Any, w: Any) -> Any:
     return step(x, (state[0] * w.keep, *state[1:]) if isinstance(state, tuple) else state * w.keep, w)
 
 
-def normed(a: Any, eps: float = 1e-5) -> Any:
-    """(a - mean) / √(var + eps) over the last axis."""
-    d = a - mean(a, axis=-1, keepdims=True)
-    return d / sqrt(mean(d * d, axis=-1, keepdims=True) + eps)
-
-
 # -- what must be known around a step ------------------------------------------------------------------
 
 
@@ -135,7 +129,9 @@ class Definition:
     states: tuple[str, ...] = ("h",)
     extras: tuple[str, ...] = ()
 
-    def shapes(self, input_size: int, hidden_size: int, proj_size: int = 0, bias: bool = True) -> dict[str, Any]:
+    def shapes(
+        self, input_size: int, hidden_size: int, proj_size: int = 0, bias: bool = True
+    ) -> dict[str, Any]:
         """Weight → shape, in PyTorch's order; the names of absent ones map to None."""
         rows, out = self.gates * hidden_size, proj_size or hidden_size
         every = {
@@ -143,7 +139,10 @@ class Definition:
             "bias_ih": (rows,) if bias else None, "bias_hh": (rows,) if bias else None,
             "weight_hr": (proj_size, hidden_size) if proj_size else None,
         }  # fmt: skip
-        return {**every, **{n: (rows,) if n in ("gain_ih", "gain_hh") else (hidden_size,) for n in self.extras}}
+        return {
+            **every,
+            **{n: (rows,) if n in ("gain_ih", "gain_hh") else (hidden_size,) for n in self.extras},
+        }
 
     def sizes(self, hidden_size: int, proj_size: int = 0) -> tuple[int, ...]:
         """The length of each state: h is shorter than c where it is projected."""
@@ -183,7 +182,9 @@ def make_weights(module: Module, shapes: dict[str, Any], suffix: str, device: st
         setattr(module, name + suffix, None if shape is None else make_parameter(shape, device, dtype))
 
 
-def start_weights(module: Module, names: dict[str, str], hidden_size: int, forget_bias: float | None = None) -> None:
+def start_weights(
+    module: Module, names: dict[str, str], hidden_size: int, forget_bias: float | None = None
+) -> None:
     """PyTorch's start, U(±1/√H) for all; gains at one, shifts at zero, the forget gate's bias where given.
 
     `names` maps each attribute to the weight that it is.
@@ -211,7 +212,13 @@ class Cell(Module):
     """A definition with weights of its own: one step at a time, for loops that one writes oneself."""
 
     def __init__(
-        self, definition: Definition, input_size: int, hidden_size: int, bias: bool, device: str | None, dtype: Any
+        self,
+        definition: Definition,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: str | None,
+        dtype: Any,
     ) -> None:
         if input_size < 1 or hidden_size < 1:
             raise ValueError(f"expected sizes ≥ 1, got input_size={input_size}, hidden_size={hidden_size}")
@@ -230,7 +237,7 @@ class Cell(Module):
         return zeros if len(zeros) > 1 else zeros[0]
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
-        """The state after reading x (N, I) or (I): a Tensor, or (h, c); without a state before, from zeros."""
+        """The state after reading x (N, I) or (I): a Tensor, or (h, c); from zeros where none is given."""
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"expected input (N, {self.input_size}) or ({self.input_size},), got {x.shape}")
         if state is None:
@@ -269,15 +276,15 @@ class LSTMCell(Cell):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None, dtype: Any = None,
-        *, peephole: bool = False, coupled: bool = False, layer_norm: bool = False,
+        self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None,
+        dtype: Any = None, *, peephole: bool = False, coupled: bool = False, layer_norm: bool = False,
     ) -> None:  # fmt: skip
         definition = lstm_definition(peephole, coupled, layer_norm)
         super().__init__(definition, input_size, hidden_size, bias, device, dtype)
 
 
 class GRUCell(Cell):
-    """n = tanh(W_in x + b_in + r⊙(W_hn h₋ + b_hn)), h = (1 - z)⊙n + z⊙h₋, stacked r, z, n; `torch.nn.GRUCell`.
+    """n = tanh(W_in x + b_in + r⊙(W_hn h₋ + b_hn)), h = (1 - z)⊙n + z⊙h₋, stacked r, z, n.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.GRUCell(3, 5)(tg.zeros(2, 3)).shape
@@ -285,8 +292,8 @@ class GRUCell(Cell):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None, dtype: Any = None,
-        *, reset_after: bool = True,
+        self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None,
+        dtype: Any = None, *, reset_after: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(gru_definition(reset_after), input_size, hidden_size, bias, device, dtype)
 

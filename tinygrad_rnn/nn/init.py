@@ -57,7 +57,7 @@ def eye_(tensor: T) -> T:
 
 
 def orthogonal_(tensor: T, gain: float = 1.0) -> T:
-    """gain·Q with orthonormal rows or columns (whichever are fewer), uniform among them (Saxe et al. 2014)."""
+    """gain·Q with orthonormal rows or columns (whichever are fewer), drawn uniformly (Saxe et al. 2014)."""
     rows, columns = _matrix(tensor)
     xp = namespaces.namespace(tensor.data)
     a = namespaces.random_stream(tensor.device).standard_normal((max(rows, columns), min(rows, columns)))

@@ -75,7 +75,9 @@ class Module:
         elif isinstance(value, Parameter):
             value.name = name
         elif value is not None and isinstance(vars(self).get(name), Parameter):
-            raise TypeError(f"expected a Parameter or None for parameter {name!r}, got {type(value).__name__}")
+            raise TypeError(
+                f"expected a Parameter or None for parameter {name!r}, got {type(value).__name__}"
+            )
         object.__setattr__(self, name, value)
 
     def _be_named(self, name: str) -> None:
@@ -95,7 +97,9 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; each kind of Module says it for itself."""
-        raise NotImplementedError(f"expected {type(self).__name__} to define forward, got a Module without one")
+        raise NotImplementedError(
+            f"expected {type(self).__name__} to define forward, got a Module without one"
+        )
 
     # -- what belongs to it ----------------------------------------------------------------------------
 
@@ -141,7 +145,7 @@ class Module:
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Let a tensor that is no parameter belong to the module: it moves with `to`, and is saved if persistent."""
+        """Let a tensor that is no parameter belong to the module; saved with it, if persistent."""
         self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, tensor)
 
@@ -165,12 +169,14 @@ class Module:
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         for path, module in self._every_path():
             own: list[tuple[str, Tensor]] = list(module._own_parameters())
-            kept = [(name, getattr(module, name)) for name, persistent in module._buffers.items() if persistent]
+            kept = [
+                (name, getattr(module, name)) for name, persistent in module._buffers.items() if persistent
+            ]
             for name, value in own + [(n, b) for n, b in kept if b is not None]:
                 yield f"{path}.{name}" if path else name, value
 
     def _every_path(self, path: str = "") -> Iterator[tuple[str, Module]]:
-        """Like `named_modules`, but a shared module stands under each of its paths, as in PyTorch's state dicts."""
+        """Like `named_modules`, but a shared module stands under each of its paths."""
         yield path, self
         for name, child in self.named_children():
             yield from child._every_path(f"{path}.{name}" if path else name)
@@ -183,7 +189,7 @@ class Module:
             strict: refuse missing and unexpected names; a wrong shape is always refused.
 
         Raises:
-            ValueError: in one sentence, all names that are missing, unexpected or misshapen; nothing is changed.
+            ValueError: in one sentence, all names missing, unexpected or misshapen; nothing is changed.
         """
         own = dict(self._state())
         given = {name: _host(value) for name, value in state.items()}

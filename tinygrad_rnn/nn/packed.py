@@ -18,7 +18,7 @@ from tinygrad_rnn.tensor import Tensor, raw
 
 
 class PackedSequence(NamedTuple):
-    """`data` (Σ lengths, …); `batch_sizes` (T,), how many sequences reach each step; and the order of the batch."""
+    """`data` (Σ lengths, …); `batch_sizes` (T,), how many reach each step; the order of the batch."""
 
     data: Tensor
     batch_sizes: Tensor
@@ -37,7 +37,11 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray[Any, Any]:
     """The lengths as an integer array; ValueError unless there is one in 1…steps per sequence."""
     found = np.asarray(raw(lengths).get() if hasattr(raw(lengths), "get") else raw(lengths))
     if found.ndim != 1 or len(found) != batch or found.dtype.kind not in "iu":
-        came = f"{len(found)}" if found.ndim == 1 and found.dtype.kind in "iu" else f"{found.dtype} {found.shape}"
+        came = (
+            f"{len(found)}"
+            if found.ndim == 1 and found.dtype.kind in "iu"
+            else f"{found.dtype} {found.shape}"
+        )
         raise ValueError(f"expected one integer length for each of {batch} sequences, got {came}")
     wrong = found[(found < 1) | (found > steps)]
     if len(wrong):
@@ -61,7 +65,9 @@ def pack_padded_sequence(
     steps, batch = x.shape[:2]
     found = check_lengths(lengths, steps, batch)
     if enforce_sorted and (np.diff(found) > 0).any():
-        raise ValueError(f"expected lengths from long to short, got {found.tolist()}: pass enforce_sorted=False")
+        raise ValueError(
+            f"expected lengths from long to short, got {found.tolist()}: pass enforce_sorted=False"
+        )
     order = np.argsort(-found, kind="stable")
     sizes = (found[None, :] > np.arange(found.max())[:, None]).sum(axis=1)
     where = np.concatenate([t * batch + order[:size] for t, size in enumerate(sizes)])
@@ -72,7 +78,10 @@ def pack_padded_sequence(
 
 
 def pad_packed_sequence(
-    sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
+    sequence: PackedSequence,
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    total_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The padded batch and its lengths: what `pack_padded_sequence` undoes.
 
@@ -87,7 +96,9 @@ def pad_packed_sequence(
     sizes = sequence.batch_sizes.numpy()
     longest, batch = len(sizes), int(sizes[0])
     if total_length is not None and total_length < longest:
-        raise ValueError(f"expected total_length of at least {longest} (the longest sequence), got {total_length}")
+        raise ValueError(
+            f"expected total_length of at least {longest} (the longest sequence), got {total_length}"
+        )
     steps = total_length or longest
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     column = np.arange(batch) if sequence.unsorted_indices is None else sequence.unsorted_indices.numpy()
@@ -100,11 +111,15 @@ def pad_packed_sequence(
     if not there.all():
         shown = there.reshape(there.shape + (1,) * (data.ndim - 1))
         padding = np.asarray(padding_value, dtype=data.dtype)
-        picked = ops.where(Tensor(asarray(shown, device=data.device)), picked, asarray(padding, device=data.device))
+        picked = ops.where(
+            Tensor(asarray(shown, device=data.device)), picked, asarray(padding, device=data.device)
+        )
     return ops.swapaxes(picked, 0, 1) if batch_first else picked, Tensor(sequence.lengths)
 
 
-def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0) -> Tensor:
+def pad_sequence(
+    sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0
+) -> Tensor:
     """Sequences (T_n, …) as one padded batch (T, N, …), or (N, T, …) with batch_first.
 
     >>> import tinygrad_rnn as tg
@@ -124,14 +139,18 @@ def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Sequences (T_n, …), packed; from long to short, unless enforce_sorted is False."""
-    return pack_padded_sequence(pad_sequence(sequences), [len(s) for s in sequences], enforce_sorted=enforce_sorted)
+    return pack_padded_sequence(
+        pad_sequence(sequences), [len(s) for s in sequences], enforce_sorted=enforce_sorted
+    )
 
 
 def _check_sequences(sequences: Sequence[Tensor]) -> None:
     if not sequences:
         raise ValueError("expected at least one sequence, got none")
     if any(s.shape[1:] != sequences[0].shape[1:] for s in sequences):
-        raise ValueError(f"expected sequences that differ in length only, got shapes {[s.shape for s in sequences]}")
+        raise ValueError(
+            f"expected sequences that differ in length only, got shapes {[s.shape for s in sequences]}"
+        )
 
 
 def _full(like: Tensor, length: int, value: float) -> Tensor:

@@ -10,7 +10,7 @@ from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor, label
 
 if TYPE_CHECKING:
-    from tinygrad_rnn.nn.recurrent import Recurrence
+    from tinygrad_rnn.nn.recurrence import Recurrence
 
 
 class Stream:
@@ -30,7 +30,10 @@ class Stream:
     def __init__(self, layer: Recurrence, state: Any = None) -> None:
         """Start from `state`, as `hx`; ValueError for a bidirectional network."""
         if layer.bidirectional:
-            raise ValueError("expected a network that reads forward only, got a bidirectional one: its output needs the future")
+            raise ValueError(
+                "expected a network that reads forward only, "
+                "got a bidirectional one, whose output needs the future"
+            )
         self._layer = layer
         self._given = state
         self._states: list[States] = []
@@ -48,7 +51,9 @@ class Stream:
             self._states = self._layer._starts(self._given, x, batched)
             self._batched = batched
         elif x.shape[1] != self._states[0][0].shape[0]:
-            raise ValueError(f"expected a batch of {self._states[0][0].shape[0]}, as in the first step, got {x.shape[1]}")
+            raise ValueError(
+                f"expected a batch of {self._states[0][0].shape[0]}, as in the first step, got {x.shape[1]}"
+            )
         with at(time=self.time):
             h = label(x=x[0])
         for k, step in enumerate(self._steps):
@@ -59,7 +64,7 @@ class Stream:
                 self._states[k] = named(step(h, before if len(before) > 1 else before[0]))
             h = self._states[k][0]
         self.time += 1
-        return h if self._batched else h[0]
+        return h if self._batched else h[0]  # type: ignore[no-any-return]
 
     @property
     def state(self) -> Any:

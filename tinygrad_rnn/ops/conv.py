@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.ops.index import as_tensor
@@ -21,6 +23,10 @@ from tinygrad_rnn.tensor import Tensor
 __all__ = [
     "windows", "overlap_add", "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
 ]  # fmt: skip
+
+
+Sizes = int | Sequence[int]
+"""One int for every axis, or one for each."""
 
 
 @primitive
@@ -56,7 +62,10 @@ overlap_add.vjp(w=lambda g, xp, w_shape, stride, dilation: (
 # -- convolution ---------------------------------------------------------------------------------------
 
 
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv1d(
+    x: Any, weight: Any, bias: Any = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1
+) -> Any:  # fmt: skip
     """yₒ[t] = biasₒ + Σ_c Σ_k weight[o, c, k]·x_c[stride·t + dilation·k - padding].
 
     x (N, C, L), weight (O, C/groups, K), bias (O) → (N, O, positions); `padding` may be "same" or "valid".
@@ -68,7 +77,10 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv(x, weight, bias, stride, padding, dilation, groups, 1)
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    x: Any, weight: Any, bias: Any = None, stride: Sizes = 1, padding: Sizes | str = 0,
+    dilation: Sizes = 1, groups: int = 1
+) -> Any:  # fmt: skip
     """conv1d over two axes: x (N, C, H, W), weight (O, C/groups, K, K′), bias (O) → (N, O, H′, W′)."""
     return _conv(x, weight, bias, stride, padding, dilation, groups, 2)
 
@@ -125,22 +137,34 @@ def _margins(padding, size, stride, dilation, name):
 # -- pooling -------------------------------------------------------------------------------------------
 
 
-def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool1d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
+    dilation: Sizes = 1, ceil_mode: bool = False
+) -> Any:  # fmt: skip
     """The largest entry of every window of the last axis; `stride` is the window's size by default."""
     return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 1)
 
 
-def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
+    dilation: Sizes = 1, ceil_mode: bool = False
+) -> Any:  # fmt: skip
     """The largest entry of every window of the last two axes."""
     return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)
 
 
-def avg_pool1d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool1d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True
+) -> Any:  # fmt: skip
     """The mean of every window of the last axis; the padding counts as zeros, or not at all."""
     return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True
+) -> Any:  # fmt: skip
     """The mean of every window of the last two axes."""
     return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 2)
 

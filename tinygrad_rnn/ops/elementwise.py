@@ -350,7 +350,7 @@ def erf(xp, x, /):
     return special.erf(x)
 
 
-erf.vjp(x=lambda g, xp, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
+erf.vjp(x=lambda g, xp, x: g * xp.exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 
 
 # -- activations ---------------------------------------------------------------------------------------

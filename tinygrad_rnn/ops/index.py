@@ -7,6 +7,7 @@ other's rule, so both have derivatives of every order; all else here picks by a 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def _embedding_rule(g, xp, indices, weight_shape, padding_idx):
 embedding.vjp(weight=_embedding_rule)
 
 
-def as_tensor(x):
+def as_tensor(x: Any) -> Any:
     """x where it is a Tensor, else its data as one: for functions that look at a shape first."""
     return x if isinstance(x, Tensor | Symbol) else Tensor(asarray(x))
 
@@ -107,14 +108,14 @@ def _index(x, index, name):
     return found
 
 
-def take_along_axis(x, indices, axis=-1):
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """Entries of x picked along `axis`, one index for each: y[i, j] = x[indices[i, j], j] for axis 0."""
     x = as_tensor(x)
     at = _index(x, indices, "take_along_axis")
     return getitem(x, _key(at, axis, x.shape)) if x.ndim else x
 
 
-def gather(x, axis, index):
+def gather(x: Any, axis: int, index: Any) -> Any:
     """y[i, j] = x[index[i, j], j] for axis 0, in the shape of `index`, which may be smaller than x (PyTorch).
 
     >>> gather([[1, 2], [3, 4]], 1, [[0, 0], [1, 0]])
@@ -127,7 +128,7 @@ def gather(x, axis, index):
     return getitem(x, _key(at, axis, at.shape)) if x.ndim else x
 
 
-def scatter_add(x, axis, index, source):
+def scatter_add(x: Any, axis: int, index: Any, source: Any) -> Any:
     """x, with source[i, j] added at [index[i, j], j] for axis 0: what gather is the transpose of (PyTorch).
 
     >>> scatter_add([0, 0, 0], 0, [0, 2, 2], [1, 2, 3])
@@ -158,7 +159,7 @@ def argsort(xp, x, /, axis=-1, descending=False):
     return xp.flip(x.shape[axis] - 1 - xp.argsort(xp.flip(x, axis=axis), axis=axis, kind="stable"), axis=axis)
 
 
-def sort(x, axis=-1, descending=False):
+def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """The entries along `axis` in order, smallest first; the gradient goes to where each came from."""
     x = as_tensor(x)
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)

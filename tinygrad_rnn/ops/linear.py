@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from string import ascii_letters
+from typing import Any
 
 from tinygrad_rnn.ops.index import as_tensor, diagonal
 from tinygrad_rnn.ops.reduce import sum
@@ -63,7 +64,7 @@ linear.vjp(x=lambda g, xp, weight: xp.matmul(g, weight), weight=_weight_rule, bi
 # -- products of tensors, from products of matrices ----------------------------------------------------
 
 
-def tensordot(a, b, axes=2):
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Σ over pairs of axes: the last `axes` of a with the first of b, or (axes of a, axes of b)."""
     a, b = as_tensor(a), as_tensor(b)
     if isinstance(axes, int):
@@ -82,7 +83,7 @@ def tensordot(a, b, axes=2):
     return reshape(matmul(left, right), shape)
 
 
-def dot(a, b):
+def dot(a: Any, b: Any) -> Any:
     """Σ over the last axis of a and the last but one of b (the only one of a vector); 0-d: the product."""
     a, b = as_tensor(a), as_tensor(b)
     if not (a.ndim and b.ndim):
@@ -90,7 +91,7 @@ def dot(a, b):
     return tensordot(a, b, (-1, -2 if b.ndim > 1 else -1))
 
 
-def outer(a, b):
+def outer(a: Any, b: Any) -> Any:
     """All products of an entry of a with an entry of b: y[i, j] = a[i]·b[j]."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
 
@@ -117,7 +118,7 @@ def _einsum_rule(g, xp, operands, subscripts, optimize):
 _einsum.vjp(operands=_einsum_rule)
 
 
-def einsum(subscripts, *operands, optimize=True):
+def einsum(subscripts: str, *operands: Any, optimize: bool = True) -> Any:
     """Products of operands summed by labels: "ij,jk->ik" is the matrix product; labels and `...` as NumPy's.
 
     >>> einsum("ij,j", [[1, 2], [3, 4]], [1, 10])
@@ -156,6 +157,6 @@ def _labels(subscripts, ndims):
     return terms, result.replace("...", longest)
 
 
-def trace(x, offset=0, axis1=0, axis2=1):
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal."""
     return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_rnn import namespaces
 from tinygrad_rnn.ops.index import as_tensor
 from tinygrad_rnn.tensor import Tensor
@@ -9,7 +11,7 @@ from tinygrad_rnn.tensor import Tensor
 __all__ = ["dropout"]
 
 
-def dropout(x, p=0.5, training=True):
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     """Each entry zero with probability p, the others scaled by 1/(1 - p); x itself outside training.
 
     Raises ValueError unless 0 ≤ p ≤ 1. Source: Srivastava et al. 2014, in its inverted form.

@@ -7,6 +7,7 @@ reduced axes back (`_kept`) and lets the sweep stretch them.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,10 @@ __all__ = [
     "logsumexp", "softmax", "log_softmax", "cumsum", "cumprod", "linear_recurrence",
     "any", "all", "argmax", "argmin",
 ]  # fmt: skip
+
+
+Axis = int | tuple[int, ...] | None
+"""Along what: one axis, several, or all."""
 
 
 def _axes(axis, ndim):
@@ -213,7 +218,7 @@ def _euclidean(xp, x, /, axis=None, keepdims=False):
 _euclidean.vjp(x=lambda g, xp, x, y, axis: _kept(g / _divisor(xp, y), xp, x.shape, axis) * x)
 
 
-def norm(x, ord=2, axis=None, keepdims=False):
+def norm(x: Any, ord: float | None = 2, axis: Axis = None, keepdims: bool = False) -> Any:
     """(Σ|x|ᵖ)^(1/p) along `axis`, p = ord: the length of a vector; for a whole matrix Frobenius's norm.
 
     `ord` may be inf (the largest |x|), -inf (the smallest) and 0 (how many are not zero). Where a length is
@@ -250,7 +255,7 @@ def _standardize_rule(g, xp, x, y, axis, eps):
 standardize.vjp(x=_standardize_rule)
 
 
-def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """x standardised over its last axes, which `normalized_shape` names; then times weight, plus bias.
 
     Source: Ba, Kiros & Hinton 2016; arguments as PyTorch's.
@@ -305,7 +310,8 @@ softmax.vjp(x=lambda g, xp, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=
 def log_softmax(xp, x, /, axis=-1):
     """x - log Σ eˣ along `axis`."""
     shifted = x - _top(xp, x, axis)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+    with np.errstate(divide="ignore"):
+        return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
 log_softmax.vjp(x=lambda g, xp, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))

@@ -5,6 +5,9 @@ A rule moves the cotangent the way back. What is a few calls of other operations
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from tinygrad_rnn.namespaces import namespace
@@ -144,7 +147,7 @@ def _cuts(g, xp, arrays_shape, axis):
 _concatenate.vjp(arrays=_cuts)
 
 
-def concatenate(arrays, axis=0):
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     """Join a sequence of tensors along an axis that they have (`None`: all entries, in one row)."""
     if axis is None:
         return _concatenate(*[reshape(x, (-1,)) for x in arrays])
@@ -169,7 +172,7 @@ def _stack(xp, *arrays, axis=0):
 _stack.vjp(arrays=lambda g, xp, axis: unstack.within(xp)(g, axis))
 
 
-def stack(arrays, axis=0):
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Join a sequence of tensors of one shape along a new axis."""
     return _stack(*arrays, axis=axis)
 
@@ -198,7 +201,7 @@ def _lines(x, axis, order):
     return take(x, namespace(x.data).asarray(order), axis=axis)
 
 
-def repeat(x, repeats, axis=None):
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each entry along `axis` so many times in a row: one number for all, or one for each.
 
     >>> repeat([[1, 2]], [2, 1], axis=1)
@@ -210,7 +213,7 @@ def repeat(x, repeats, axis=None):
     return _lines(x, axis, np.repeat(np.arange(x.shape[axis]), repeats))
 
 
-def tile(x, reps):
+def tile(x: Any, reps: int | Sequence[int]) -> Any:
     """x laid side by side `reps` times (an int, or one for each of the last axes).
 
     >>> tile([1, 2], (2, 2))
@@ -218,12 +221,12 @@ def tile(x, reps):
             [1, 2, 1, 2]])
     """
     x = as_tensor(x)
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
-    reps = (1,) * (x.ndim - len(reps)) + reps
-    shape = (1,) * (len(reps) - x.ndim) + x.shape
+    times = (reps,) if isinstance(reps, int) else tuple(reps)
+    times = (1,) * (x.ndim - len(times)) + times
+    shape = (1,) * (len(times) - x.ndim) + x.shape
     apart = reshape(x, tuple(n for length in shape for n in (1, length)))
-    laid = broadcast_to(apart, tuple(n for pair in zip(reps, shape, strict=True) for n in pair))
-    return reshape(laid, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+    laid = broadcast_to(apart, tuple(n for pair in zip(times, shape, strict=True) for n in pair))
+    return reshape(laid, tuple(r * n for r, n in zip(times, shape, strict=True)))
 
 
 @primitive
@@ -238,7 +241,7 @@ def _inner(g, x_shape, widths):
 _pad.vjp(x=_inner)
 
 
-def pad(x, pad_width, mode="constant", constant_values=0):
+def pad(x: Any, pad_width: Any, mode: Any = "constant", constant_values: float = 0) -> Any:
     """x with a margin: `pad_width` entries before and after each axis, as in `numpy.pad`.
 
     The margin is one constant, or copies of x itself: mode "edge", "reflect", "symmetric" or "wrap".
@@ -249,7 +252,7 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     x = as_tensor(x)
     widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2)))
     if mode == "constant":
-        return _pad(x, widths, constant_values)
+        return _pad(x, widths, constant_values) if widths else x
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ValueError(f"expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
     for axis, width in enumerate(widths):

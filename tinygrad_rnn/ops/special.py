@@ -6,15 +6,14 @@ import math
 
 import numpy as np
 
-from tinygrad_rnn.namespaces import Array, namespace
+from tinygrad_rnn.namespaces import Array
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def erf(x: Array) -> Array:
     """The error function: the C library's on NumPy arrays, `cupyx.scipy.special`'s on CuPy's."""
-    xp = namespace(x)
-    if xp is not np:
+    if not isinstance(x, np.ndarray | np.generic):
         from cupyx.scipy.special import erf as on_device
 
         return on_device(x)

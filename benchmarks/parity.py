@@ -1,0 +1,321 @@
+"""The same networks here and in PyTorch: values, states and every gradient, over random options.
+
+    python -m benchmarks.parity [--count N] [--seed S]
+
+prints one line per module: how many configurations, and the worst difference (relative to the largest entry
+where that is above 1). Everything is float64. `tests/parity` runs the same sweep and asserts 1e-10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.nn.utils import rnn as ours
+
+Options = dict[str, Any]
+RECURRENT = ("RNN", "LSTM", "GRU")
+LOSSES = ("CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss")
+RULES: dict[str, list[Options]] = {
+    "SGD": [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1},
+            {"lr": 0.01, "momentum": 0.9, "nesterov": True}],
+    "Adam": [{}, {"lr": 0.1, "weight_decay": 0.1, "amsgrad": True}, {"betas": (0.8, 0.9), "eps": 1e-3}],
+    "AdamW": [{}, {"lr": 0.1, "weight_decay": 0.1, "amsgrad": True}, {"betas": (0.8, 0.9), "maximize": True}],
+    "RMSprop": [{}, {"alpha": 0.9, "centered": True, "momentum": 0.9, "weight_decay": 0.1}],
+    "Adagrad": [{}, {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}],
+}  # fmt: skip
+SCHEDULES: dict[str, list[Options]] = {
+    "StepLR": [{"step_size": 7, "gamma": 0.5}],
+    "CosineAnnealingLR": [{"T_max": 20, "eta_min": 1e-4}],
+    "OneCycleLR": [{"max_lr": 0.1, "total_steps": 50},
+                   {"max_lr": 0.1, "epochs": 5, "steps_per_epoch": 10, "three_phase": True,
+                    "anneal_strategy": "linear"}],
+    "ReduceLROnPlateau": [{"patience": 2, "cooldown": 1}, {"mode": "max", "threshold_mode": "abs", "patience": 0}],
+    "LambdaLR": [{"lr_lambda": lambda step: 0.9**step}],
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.split("\n")[0])
+    options.add_argument("--count", type=int, default=100, help="configurations of each recurrent module")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args(arguments)
+    try:
+        import torch
+    except ModuleNotFoundError:
+        print("parity needs PyTorch, which is not installed: make parity", file=sys.stderr)
+        return 2
+    print(f"float64, against PyTorch {torch.__version__}; values, states and every gradient\n")
+    print(f"{'module':<20} {'configurations':>14} {'worst difference':>17}")
+    for name, errors in table(given.seed, given.count).items():
+        print(f"{name:<20} {len(errors):>14} {max(errors):>17.1e}")
+    return 0
+
+
+def table(seed: int, count: int) -> dict[str, list[float]]:
+    """Module → the error of every configuration."""
+    found: dict[str, list[float]] = {}
+    for kind in RECURRENT:
+        found[kind] = [worst(recurrent(kind, options, s)) for s, options in sweep(kind, seed, count)]
+    for kind in ("RNNCell", "LSTMCell", "GRUCell"):
+        found[kind] = [worst(cell(kind, s)) for s in range(seed, seed + 8)]
+    for kind, settings in LAYERS.items():
+        found[kind] = [worst(layer(kind, options, seed)) for options in settings]
+    for kind in LOSSES:
+        found[kind] = [worst(loss(kind, options, s)) for s, options in enumerate(losses(kind))]
+    for kind, settings in RULES.items():
+        found[kind] = [training(kind, options) for options in settings]
+    for kind, settings in SCHEDULES.items():
+        found[kind] = [training("SGD", {"lr": 0.01, "momentum": 0.5}, kind, options) for options in settings]
+    return found
+
+
+def difference(a: Any, b: Any) -> float:
+    """The largest |a - b|, relative to the largest |a| where that is above 1; infinite for other shapes."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape or not np.isfinite(b).all():
+        return float("inf")
+    return float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(a).max(initial=0)))
+
+
+def worst(errors: dict[str, float]) -> float:
+    return max(errors.values())
+
+
+# -- recurrent layers ----------------------------------------------------------------------------------
+
+
+def sweep(kind: str, seed: int, count: int) -> Iterator[tuple[int, Options]]:
+    """Random options, each with a seed of its own; the first ones are sure to hold the corners."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        options: Options = {
+            "num_layers": int(rng.integers(1, 4)), "bidirectional": bool(rng.integers(2)),
+            "batch_first": bool(rng.integers(2)), "bias": bool(rng.integers(4)),
+            "sizes": (int(rng.integers(1, 7)), int(rng.integers(1, 5)), int(rng.integers(1, 5)),
+                      int(rng.integers(2, 6))),
+            "layout": ("batch", "batch", "single", "lengths", "lengths", "packed", "sorted")[number % 7],
+            "states": ("none", "given", "wanted")[number % 3],
+        }  # fmt: skip
+        if kind == "RNN":
+            options["nonlinearity"] = ("tanh", "relu")[int(rng.integers(2))]
+        if kind == "LSTM" and rng.integers(2):
+            options["proj_size"] = 1
+        yield seed + number, options
+
+
+def recurrent(kind: str, options: Options, seed: int) -> dict[str, float]:
+    """The difference of output, states and all gradients for one configuration, by name."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    steps, batch, width, hidden = options["sizes"]
+    made = {k: v for k, v in options.items() if k not in ("sizes", "layout", "states")}
+    theirs = getattr(torch.nn, kind)(width, hidden, dtype=torch.float64, **made)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.from_numpy(rng.standard_normal(tuple(p.shape))))
+    mine = getattr(nn, kind)(width, hidden, dtype="float64", **made)
+    mine.load_state_dict(theirs.state_dict())
+
+    layout, first = options["layout"], options["batch_first"]
+    shape = (steps, width) if layout == "single" else (batch, steps, width) if first else (steps, batch, width)
+    x = rng.standard_normal(shape)
+    lengths = rng.integers(1, steps + 1, batch) if layout not in ("single", "batch") else None
+    if layout == "sorted" and lengths is not None:
+        lengths = np.sort(lengths)[::-1].copy()
+    rows = options["num_layers"] * (1 + options["bidirectional"])
+    middle = () if layout == "single" else (batch,)
+    sizes = [made.get("proj_size") or hidden] + [hidden] * (kind == "LSTM")
+    states = [rng.standard_normal((rows, *middle, size)) for size in sizes]
+
+    def run(library: Any) -> dict[str, Any]:
+        torchly = library is torch
+        net = theirs if torchly else mine
+        packing = torch.nn.utils.rnn if torchly else ours
+        wanted = options["states"] == "wanted"
+        if torchly:
+            xs, hx = torch.tensor(x, requires_grad=True), [torch.tensor(s, requires_grad=wanted) for s in states]
+        else:
+            xs, hx = tg.tensor(x, requires_grad=True), [tg.tensor(s, requires_grad=wanted) for s in states]
+        start = None if options["states"] == "none" else tuple(hx) if len(hx) > 1 else hx[0]
+        if lengths is None:
+            output, final = net(xs, start)
+        elif layout == "lengths" and not torchly:
+            output, final = net(xs, start, lengths=lengths.tolist())
+        else:
+            packed = packing.pack_padded_sequence(
+                xs, torch.from_numpy(lengths) if torchly else lengths, first, enforce_sorted=layout == "sorted"
+            )
+            output, final = net(packed, start)
+            output, _ = packing.pad_packed_sequence(output, first, total_length=steps)
+        ends = list(final) if isinstance(final, tuple) else [final]
+        weigh = np.random.default_rng(seed)
+        total: Any = 0.0
+        for value in [output, *ends]:
+            w = weigh.standard_normal(tuple(value.shape))
+            total = total + (value * (torch.from_numpy(w) if torchly else tg.tensor(w))).sum()
+        net.zero_grad()
+        total.backward()
+        found = {"output": output, **dict(zip(("h", "c"), ends, strict=False)), "dx": xs.grad}
+        if start is not None and wanted:
+            found |= {f"d{name}_0": s.grad for name, s in zip("hc", hx, strict=False)}
+        found |= {f"d{name}": p.grad for name, p in net.named_parameters()}
+        return {k: v.detach().numpy() for k, v in found.items()}
+
+    expected, came = run(torch), run(tg)
+    assert expected.keys() == came.keys()
+    return {name: difference(expected[name], came[name]) for name in expected}
+
+
+def cell(kind: str, seed: int) -> dict[str, float]:
+    """Three steps of a cell, with gradients through all of them."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    bias, batch = bool(seed % 2), 1 + seed % 3
+    extra = {"nonlinearity": "relu"} if kind == "RNNCell" and seed % 4 == 0 else {}
+    theirs = getattr(torch.nn, kind)(3, 4, bias, dtype=torch.float64, **extra)
+    mine = getattr(nn, kind)(3, 4, bias, dtype="float64", **extra)
+    mine.load_state_dict(theirs.state_dict())
+    x = rng.standard_normal((3, batch, 3))
+
+    def run(net: Any, x: Any) -> dict[str, Any]:
+        state = None
+        for t in range(3):
+            state = net(x[t], state)
+        total = sum((s**2).sum() for s in (state if isinstance(state, tuple) else (state,)))
+        total.backward()
+        found = {"x": x.grad, "loss": total} | {name: p.grad for name, p in net.named_parameters()}
+        return {k: v.detach().numpy() for k, v in found.items()}
+
+    a, b = run(theirs, torch.tensor(x, requires_grad=True)), run(mine, tg.tensor(x, requires_grad=True))
+    return {name: difference(a[name], b[name]) for name in a}
+
+
+# -- other layers, losses ------------------------------------------------------------------------------
+
+LAYERS: dict[str, list[Options]] = {
+    "Linear": [{"in_features": 4, "out_features": 3}, {"in_features": 4, "out_features": 3, "bias": False}],
+    "Embedding": [{"num_embeddings": 5, "embedding_dim": 3},
+                  {"num_embeddings": 5, "embedding_dim": 3, "padding_idx": 1}],
+    "LayerNorm": [{"normalized_shape": (4,)}, {"normalized_shape": (3, 4), "eps": 1e-2},
+                  {"normalized_shape": (4,), "elementwise_affine": False}],
+    "Tanh": [{}], "Sigmoid": [{}], "ReLU": [{}], "SiLU": [{}], "Softplus": [{}],
+    "GELU": [{}, {"approximate": "tanh"}], "ELU": [{"alpha": 0.7}], "LeakyReLU": [{"negative_slope": 0.2}],
+    "Softmax": [{"dim": 1}], "LogSoftmax": [{"dim": -1}], "Flatten": [{}, {"start_dim": 0, "end_dim": 1}],
+}  # fmt: skip
+
+
+def layer(kind: str, options: Options, seed: int) -> dict[str, float]:
+    """One layer, with a squared output as its loss."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    theirs = getattr(torch.nn, kind)(**options).double()
+    mine = tg.from_torch(theirs)
+    x = rng.integers(0, 5, (2, 3, 4)) if kind == "Embedding" else rng.standard_normal((2, 3, 4))
+
+    def run(net: Any, make: Callable[..., Any]) -> dict[str, Any]:
+        xs = make(x) if kind == "Embedding" else make(x, requires_grad=True)
+        y = net(xs)
+        (y**2).sum().backward()
+        found = {"y": y} | {name: p.grad for name, p in net.named_parameters()}
+        found |= {} if kind == "Embedding" else {"x": xs.grad}
+        return {k: v.detach().numpy() for k, v in found.items()}
+
+    a, b = run(theirs, torch.tensor), run(mine, tg.tensor)
+    return {name: difference(a[name], b[name]) for name in a}
+
+
+def losses(kind: str) -> Iterator[Options]:
+    """Options of a loss, and what it is given."""
+    for reduction in ("mean", "sum", "none"):
+        if kind not in ("CrossEntropyLoss", "NLLLoss"):
+            yield {"reduction": reduction}
+            if kind == "SmoothL1Loss":
+                yield {"reduction": reduction, "beta": 0.3}
+            if kind in ("BCELoss", "BCEWithLogitsLoss"):
+                yield {"reduction": reduction, "weight": np.array([1.0, 2.0, 0.5])}
+            if kind == "BCEWithLogitsLoss":
+                yield {"reduction": reduction, "pos_weight": np.array([1.0, 2.0, 0.5])}
+            continue
+        for shape in ((4, 3), (2, 3, 5), (3,)):
+            for extra in ({}, {"ignore_index": 1}, {"weight": np.array([1.0, 2.0, 0.5])}):
+                yield {"reduction": reduction, "shape": shape, **extra}
+                if kind == "CrossEntropyLoss":
+                    yield {"reduction": reduction, "shape": shape, "label_smoothing": 0.2, **extra}
+        if kind == "CrossEntropyLoss":
+            yield {"reduction": reduction, "shape": (2, 3, 5), "soft": True, "label_smoothing": 0.1}
+            yield {"reduction": reduction, "shape": (4, 3), "soft": True, "weight": np.array([1.0, 2.0, 0.5])}
+
+
+def loss(kind: str, options: Options, seed: int) -> dict[str, float]:
+    """A loss and the gradient of its input."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    shape = options.get("shape", (4, 3))
+    given = {k: v for k, v in options.items() if k not in ("shape", "soft")}
+    x = rng.standard_normal(shape)
+    axis = 1 if len(shape) > 1 else 0
+    target = rng.standard_normal(shape)
+    if kind in ("CrossEntropyLoss", "NLLLoss"):
+        target = rng.integers(0, 3, shape[:axis] + shape[axis + 1 :])
+        target = target * 0 if len(shape) == 1 else target
+        if options.get("soft"):
+            target = np.exp(x[::-1]) / np.exp(x[::-1]).sum(axis=axis, keepdims=True)
+    if kind.startswith("BCE"):
+        target = (target > 0).astype(float)
+        x = 1 / (1 + np.exp(-x)) if kind == "BCELoss" else x
+
+    def run(library: Any, make: Callable[..., Any]) -> dict[str, Any]:
+        made = {k: make(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
+        xs = make(x, requires_grad=True)
+        value = getattr(library, kind)(**made)(xs, make(target))
+        (value * 1.5).sum().backward()
+        return {"loss": value.detach().numpy(), "dx": xs.grad.numpy()}
+
+    a, b = run(torch.nn, torch.tensor), run(nn, tg.tensor)
+    return {name: difference(a[name], b[name]) for name in a}
+
+
+# -- training ------------------------------------------------------------------------------------------
+
+
+def training(rule: str, options: Options, schedule: str = "", settings: Options | None = None) -> float:
+    """Fifty steps on a quadratic form: the worst difference of the parameters and of the learning rates."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    start, root = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
+    form = root @ root.T
+    theirs, mine = torch.tensor(start, requires_grad=True), tg.tensor(start, requires_grad=True)
+    pairs: list[tuple[Any, Any]] = []
+    for parameter, library in ((theirs, torch.optim), (mine, optim)):
+        optimizer = getattr(library, rule)([parameter], **options)
+        scheduler = getattr(library.lr_scheduler, schedule)(optimizer, **(settings or {})) if schedule else None
+        pairs.append((optimizer, scheduler))
+    error = 0.0
+    for step in range(50):
+        for parameter, matrix, (optimizer, scheduler) in (
+            (theirs, torch.from_numpy(form), pairs[0]), (mine, tg.tensor(form), pairs[1]),
+        ):  # fmt: skip
+            optimizer.zero_grad()
+            ((matrix @ parameter) * parameter).sum().backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step(*([float(step // 3)] if schedule == "ReduceLROnPlateau" else []))
+        error = max(error, difference(theirs.detach().numpy(), mine.numpy()))
+        error = max(error, abs(pairs[0][0].param_groups[0]["lr"] - pairs[1][0].param_groups[0]["lr"]))
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

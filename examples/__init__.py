@@ -1,0 +1,1 @@
+"""Examples that run by themselves, on real data, and leave pictures in out/."""

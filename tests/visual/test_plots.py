@@ -1,0 +1,134 @@
+"""A heatmap's colours are its numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import visual
+from visual.picture import Strip, Text
+from visual.plots import MOST, plot_heatmap, plot_influence
+from visual.style import Style, style
+
+SVG = "{http://www.w3.org/2000/svg}"
+DENSE = 20_000
+
+
+def decoded(colours: list[str], table: Style, low: float, high: float) -> np.ndarray:
+    """The norms that colours stand for: the nearest colour of the legend's ramp, read off its log scale."""
+    shares = np.linspace(0, 1, DENSE)
+    ramp = np.array([list(bytes.fromhex(table.shade(s)[1:])) for s in shares], dtype=float)
+    wanted = np.array([list(bytes.fromhex(c[1:])) for c in colours], dtype=float)
+    nearest = [
+        np.flatnonzero((d := np.square(ramp - w).sum(1)) == d.min()).mean() / (DENSE - 1) for w in wanted
+    ]
+    return low * (high / low) ** np.array(nearest)
+
+
+def flow_of(rng, layers=2, directions=2, steps=9, c=True):
+    h = 10.0 ** rng.uniform(-6, 1, (layers, directions, steps))
+    return SimpleNamespace(h=h, c=h * 3 if c else None)
+
+
+def strips(picture):
+    return {e.id: e for e in picture.elements if isinstance(e, Strip) and e.id.startswith("strip")}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_decode_to_the_norms(theme, rng):
+    flow = flow_of(rng)
+    picture = visual.heatmap(flow, theme=theme)
+    low, high = flow.h.min(), flow.c.max()
+    for name, values in (("‖∂L/∂h‖", flow.h), ("‖∂L/∂c‖", flow.c)):
+        colours = [c for row in strips(picture)[f"strip.{name}"].colours for c in row]
+        found = decoded(colours, style(theme), low, high)
+        assert np.abs(np.log(found / values.ravel())).max() < 0.01 * math.log(high / low)
+
+
+def test_pixels_of_the_svg_are_the_norms_in_place(rng):
+    flow = flow_of(rng, layers=3, directions=1, steps=7, c=False)
+    root = ElementTree.fromstring(visual.heatmap(flow).pipe("svg"))
+    (group,) = [g for g in root.iter(f"{SVG}g") if g.get("class") == "heat"]
+    cells = [r for r in group.iter(f"{SVG}rect")]
+    xs = sorted({float(r.get("x")) for r in cells})
+    ys = sorted({float(r.get("y")) for r in cells}, reverse=True)
+    assert (len(xs), len(ys)) == (7, 3)
+    seen = np.full((3, 7), np.nan)
+    values = decoded([r.get("fill") for r in cells], style(), flow.h.min(), flow.h.max())
+    for rect, value in zip(cells, values, strict=True):
+        seen[ys.index(float(rect.get("y"))), xs.index(float(rect.get("x")))] = value
+    assert np.abs(np.log(seen / flow.h[:, 0])).max() < 0.01 * math.log(flow.h.max() / flow.h.min())
+
+
+def test_missing_zero_and_infinite_each_look_their_own(rng):
+    flow = flow_of(rng, c=False)
+    flow.h[0, 0, :3] = math.nan, 0.0, math.inf
+    picture = visual.heatmap(flow)
+    (strip,) = strips(picture).values()
+    missing, zero, infinite, *_ = strip.colours[0]
+    others = {c for row in strip.colours for c in row} - {missing, zero, infinite}
+    assert missing == "none" and len({missing, zero, infinite}) == 3 and len(others) > 20
+    assert {"0", "∞"} <= {e.text for e in picture.elements if isinstance(e, Text)}
+
+
+def test_rows_run_from_the_lowest_layer_up_and_are_named(rng):
+    texts = [e for e in visual.heatmap(flow_of(rng, c=False)).elements if isinstance(e, Text)]
+    names = {e.text: e.y for e in texts if e.text.startswith("layer")}
+    assert sorted(names, key=names.get) == ["layer 0 →", "layer 0 ←", "layer 1 →", "layer 1 ←"]
+
+
+def test_nothing_computed_is_empty_not_small():
+    picture = visual.heatmap(SimpleNamespace(h=np.full((1, 1, 4), math.nan), c=None))
+    (strip,) = strips(picture).values()
+    assert set(strip.colours[0]) == {"none"}
+    assert "not computed" in picture.table
+
+
+def test_bins_show_the_largest_over_the_median():
+    h = np.full((1, 1, 4 * MOST), 1e-3)
+    h[0, 0, 777] = 1.0
+    (strip,) = strips(visual.heatmap(SimpleNamespace(h=h, c=None))).values()
+    median, largest = strip.colours
+    assert len(set(median)) == 1 and len(set(largest)) == 2
+
+
+def test_tokens_stand_under_the_columns(rng):
+    picture = visual.heatmap(flow_of(rng, steps=3), tokens=["a", "b", "c"])
+    at = {e.text: e.x for e in picture.elements if isinstance(e, Text)}
+    assert at["a"] < at["b"] < at["c"]
+
+
+def test_influence_puts_losses_in_rows_and_steps_in_columns():
+    matrix = np.array([[1.0, 0.0, 0.0], [0.1, 1.0, 0.0]])
+    picture = visual.influence(matrix)
+    (strip,) = strips(picture).values()
+    assert strip.colours[0][0] == strip.colours[1][1] != strip.colours[1][0]
+    assert strip.colours[0][1] == strip.colours[1][2] == style()["faint"]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((2, 2))])
+def test_wrong_shapes_are_named(wrong):
+    with pytest.raises(ValueError, match=re.escape(str(wrong.shape))):
+        visual.heatmap(SimpleNamespace(h=wrong, c=None))
+
+
+def test_matplotlib_draws_into_the_given_axes(rng):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    axes = pyplot.subplots(2)[1]
+    flow = flow_of(rng)
+    assert plot_heatmap(flow, axes[0]) is axes[0]
+    assert plot_influence(np.eye(3), axes[1]) is axes[1]
+    assert axes[0].images[0].get_array().shape == (4, 9)
+    pyplot.close("all")
+
+
+def test_without_matplotlib_the_extra_is_named(rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad-rnn\[plots\]'"):
+        plot_heatmap(flow_of(rng))

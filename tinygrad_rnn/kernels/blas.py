@@ -1,0 +1,132 @@
+"""Matrix products from inside compiled loops, by the BLAS that NumPy itself uses.
+
+Numba cannot call `np.matmul` on a part of an array without leaving machine code. NumPy has its BLAS loaded
+anyway; here its `gemm` and `gemv` are found by name, and `multiply` calls them through their addresses, which
+it takes as arguments, so that what Numba compiled can be kept on disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from tinygrad_rnn.kernels.program import NotCompilable
+
+_PATTERNS = ("scipy_cblas_{}64_", "cblas_{}64_", "cblas_{}")
+"""How builds of BLAS call its C functions; the first two take 64-bit integers."""
+
+
+class Blas(NamedTuple):
+    """Addresses of the two functions for one dtype, and the size of the integers they take."""
+
+    gemm: int
+    gemv: int
+    bits: int
+
+
+@lru_cache(maxsize=2)
+def find(letter: str) -> Blas:
+    """The functions for "s" (float32) or "d" (float64); raises NotCompilable where no BLAS can be found."""
+    for library in _libraries():
+        for pattern in _PATTERNS:
+            names = [pattern.format(letter + name) for name in ("gemm", "gemv")]
+            if all(hasattr(library, name) for name in names):
+                gemm, gemv = (ctypes.cast(getattr(library, n), ctypes.c_void_p).value or 0 for n in names)
+                return Blas(gemm, gemv, 64 if "64_" in pattern else 32)
+    raise NotCompilable("no BLAS library found to call from compiled loops")
+
+
+def _libraries() -> list[ctypes.CDLL]:
+    """NumPy's own, where its wheel brings one; then the system's."""
+    home = Path(np.__file__).parent
+    bundled = [*home.parent.glob("numpy.libs/*blas*"), *home.glob(".dylibs/*blas*")]
+    system = [name for name in map(ctypes.util.find_library, ("openblas", "cblas", "mkl_rt", "Accelerate")) if name]
+    found = []
+    for name in [*map(str, bundled), *system]:
+        try:
+            found.append(ctypes.CDLL(name))
+        except OSError:
+            continue
+    return found
+
+
+def _caller(name: str, pattern: str) -> Any:
+    """An intrinsic f(address, bits, …): calls the C function there with arguments as `pattern` spells them.
+
+    i is an integer, e an enumeration (always 32 bits), r a number of the arrays' dtype, p an array's address.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = signature.args[2 + pattern.index("p")]
+        real = context.get_value_type(first.dtype)
+
+        def call(bits: int) -> None:
+            integer, enumeration = ir.IntType(bits), ir.IntType(32)
+            types = {"i": integer, "e": enumeration, "r": real, "p": real.as_pointer()}
+            function = ir.FunctionType(ir.VoidType(), [types[letter] for letter in pattern])
+            values = []
+            for letter, value, kind in zip(pattern, args[2:], signature.args[2:], strict=True):
+                if letter == "p":
+                    value = builder.bitcast(context.make_array(kind)(context, builder, value).data, types["p"])
+                elif letter in "ie" and types[letter].width < 64:
+                    value = builder.trunc(value, types[letter])
+                values.append(value)
+            builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+
+        wide = builder.icmp_signed("==", args[1], ir.Constant(ir.IntType(64), 64))
+        with builder.if_else(wide) as (then, otherwise):
+            with then:
+                call(64)
+            with otherwise:
+                call(32)
+        return context.get_dummy_value()
+
+    i = numba.types.int64
+    fixed = {"i": i, "e": i}
+
+    def typed(real: Any, arrays: list[Any]) -> Any:
+        rest = iter(arrays)
+        kinds = [fixed.get(letter) or (next(rest) if letter == "p" else real) for letter in pattern]
+        return numba.types.void(i, i, *kinds)
+
+    del name
+    return codegen, typed
+
+
+_gemm_codegen, _gemm_typed = _caller("gemm", "eeeiiirpipirpi")
+_gemv_codegen, _gemv_typed = _caller("gemv", "eeiirpipirpi")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _gemm(context, address, bits, order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+    return _gemm_typed(alpha, [a, b, c]), _gemm_codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _gemv(context, address, bits, order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
+    return _gemv_typed(alpha, [a, x, y]), _gemv_codegen
+
+
+@numba.njit(nogil=True, cache=False)
+def multiply(gemm, gemv, bits, a, weight, out, transposed):  # type: ignore[no-untyped-def]
+    """out = a @ weightᵀ where transposed, else a @ weight; rows of all three are contiguous."""
+    one, zero = a.dtype.type(1), a.dtype.type(0)
+    rows, columns = weight.shape
+    size = a.itemsize
+    if a.shape[0] == 1:
+        trans = 111 if transposed else 112
+        _gemv(gemv, bits, 101, trans, rows, columns, one, weight, weight.strides[0] // size, a, 1, zero, out, 1)
+    else:
+        trans = 112 if transposed else 111
+        _gemm(
+            gemm, bits, 101, 111, trans, a.shape[0], out.shape[1], a.shape[1], one, a, a.strides[0] // size,
+            weight, weight.strides[0] // size, zero, out, out.strides[0] // size,
+        )  # fmt: skip

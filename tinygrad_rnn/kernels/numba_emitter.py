@@ -1,0 +1,285 @@
+"""A schedule as one compiled loop over time, made by Numba (extra "fast").
+
+Each assignment becomes one simple loop over a row that stays in the first cache: that is what compilers
+vectorise (one long loop over a dozen arrays they do not). tanh is a quotient of two polynomials in float32,
+within 3e-7 of the true one, and sigmoid is ½tanh(½x) + ½. Sizes are arguments, so one compilation serves all;
+the text is written to a cache folder, where Numba keeps the machine code beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.kernels.buffers import Homes, Step, reads, whole
+from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
+from tinygrad_rnn.symbols import Symbol
+
+log = logging.getLogger("tinygrad_rnn")
+
+TEXTS = {
+    "copy": "{0}", "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
+    "negative": "-{0}", "square": "{0} * {0}", "abs": "abs({0})", "sqrt": "math.sqrt({0})", "exp": "math.exp({0})",
+    "expm1": "math.expm1({0})", "log": "math.log({0})", "log1p": "math.log1p({0})", "sin": "math.sin({0})",
+    "cos": "math.cos({0})", "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "erf": "math.erf({0})",
+    "power": "{0} ** {1}", "maximum": "max({0}, {1})", "minimum": "min({0}, {1})",
+    "where": "{1} if {0} != 0 else {2}", "equal": "one if {0} == {1} else zero", "less": "one if {0} < {1} else zero",
+    "not_equal": "one if {0} != {1} else zero", "less_equal": "one if {0} <= {1} else zero",
+    "greater": "one if {0} > {1} else zero", "greater_equal": "one if {0} >= {1} else zero",
+}  # fmt: skip
+ATOMS = frozenset(TEXTS) - {"copy"}
+SIMPLE = frozenset(["add", "subtract", "multiply", "negative", "square"])
+"""Operations that may be written inside another one's expression."""
+_ARRAYS = 4
+"""At most so many arrays are read in one loop."""
+
+_PRELUDE = '''\
+import math
+import numba
+import numpy as np
+from tinygrad_rnn.kernels.blas import multiply
+
+number = np.{dtype}
+one, zero, half = number(1), number(0), number(0.5)
+fast = {{"nsz", "arcp", "contract", "afn", "reassoc"}}  # but NaN stays NaN
+
+{tanh}
+
+@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+def sigmoid(x):
+    return half * tanh(half * x) + half
+
+
+'''
+_TANH = {
+    "float32": '''\
+@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+def tanh(x):
+    """Degree 13 over 6 in x, minimax on ±7.9 and clamped there (the form that Eigen uses)."""
+    x = -number(7.905311) if x < -number(7.905311) else number(7.905311) if x > number(7.905311) else x
+    s = x * x
+    p = number(2.00018790482477e-13) - s * number(2.76076847742355e-16)
+    p = number(5.12229709037114e-08) + s * (number(-8.60467152213735e-11) + s * p)
+    p = number(6.37261928875436e-04) + s * (number(1.48572235717979e-05) + s * p)
+    p = x * (number(4.89352455891786e-03) + s * p)
+    q = number(1.18534705686654e-04) + s * number(1.19825839466702e-06)
+    q = number(4.89352518554385e-03) + s * (number(2.26843463243900e-03) + s * q)
+    return p / q
+''',
+    "float64": '''\
+@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+def tanh(x):
+    return math.tanh(x)
+''',
+}
+
+
+@dataclass
+class Loop:
+    """A loop over time: its text, the arrays it takes, its buffers, and the sizes it is to be told."""
+
+    source: str
+    arrays: list[str]
+    buffers: dict[str, tuple[str, int]]
+    sizes: list[int]
+
+    def compiled(self) -> Callable[..., None]:
+        """loop(T, backwards, before, gemm, gemv, bits, sizes, *arrays), kept on disk."""
+        path = _folder() / f"loop_{hashlib.sha256(self.source.encode()).hexdigest()[:20]}.py"
+        if not path.exists():
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(self.source, encoding="utf-8")
+            part.replace(path)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return _Announced(module.loop)
+
+
+class _Announced:
+    """A compiled function that says so while its first call makes it wait."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.ready = function, False
+
+    def __call__(self, *args: Any) -> None:
+        if not self.ready:
+            log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
+            began = time.perf_counter()
+        self.function(*args)
+        if not self.ready:
+            self.ready = True
+            log.info("kernel ready after %.1f s", time.perf_counter() - began)
+
+
+def _folder() -> Path:
+    """Where kernels are kept: TINYGRAD_RNN_CACHE, the user's cache folder, or a temporary one."""
+    named = os.environ.get("TINYGRAD_RNN_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="tinygrad_rnn_"))
+
+
+def emit(schedule: Schedule, dtype: Any) -> Loop:
+    """Write a schedule down."""
+    return _Writer(schedule).loop(np.dtype(dtype).name)
+
+
+class _Writer:
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        steps = [_inlined(schedule, stage.products, stage.assignments) for stage in schedule.stages]
+        self.stages = steps
+        crossing = self._crossing(steps)
+        kind = lambda step: "rows" if isinstance(step, Product) or step.target in crossing else "row"
+        self.homes = Homes(schedule, [s for stage in steps for s in stage], kind, whole_rows=False)
+        self.sizes: list[int] = []
+
+    def loop(self, dtype: str) -> Loop:
+        body: list[str] = []
+        for stage in self.stages:
+            body += [self._product(s) for s in stage if isinstance(s, Product)]
+            rows = [line for s in stage if isinstance(s, Assign) for line in self._row(s)]
+            if rows:
+                body += ["for n in range(N):", *(f"    {line}" for line in rows)]
+        arrays = [a for a in self.homes.arrays() if a not in self._scratch]
+        rows = next(a for a in arrays if self._shape(a)[0] in ("steps", "states"))
+        lines = [
+            '@numba.njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)',
+            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, {', '.join(arrays)}):",
+            f"    N = {rows}.shape[1]",
+            *(f"    {name} = np.empty({self._size(width)}, {rows}.dtype)" for name, width in self._scratch.items()),
+            *(f"    size{i} = sizes[{i}]" for i in range(len(self.sizes))),
+            "    after = 1 - before",
+            "    for s in range(T):",
+            "        t = T - 1 - s if backwards else s",
+            "        old = s & 1",
+            "        new = 1 - old",
+            *(f"        {line}" for line in body),
+        ]
+        scratch = [i for i, line in enumerate(lines) if " = np.empty(" in line]
+        told = [i for i, line in enumerate(lines) if " = sizes[" in line]
+        lines[3 : 3 + len(scratch) + len(told)] = [lines[i] for i in (*told, *scratch)]
+        buffers = {n: shape for n, shape in self.homes.buffers.items() if n not in self._scratch}
+        source = _PRELUDE.format(dtype=dtype, tanh=_TANH[dtype]) + "\n".join([*lines, ""])
+        return Loop(source, arrays, buffers, self.sizes)
+
+    @property
+    def _scratch(self) -> dict[str, int]:
+        return {name: width for name, (kind, width) in self.homes.buffers.items() if kind == "row"}
+
+    @staticmethod
+    def _crossing(stages: list[list[Step]]) -> set[Any]:
+        """The temporaries that a later stage, or a product, reads: these need a row for each sequence."""
+        made = {step.target: i for i, stage in enumerate(stages) for step in stage}
+        return {
+            whole(a)
+            for i, stage in enumerate(stages)
+            for step in stage
+            for a in reads(step)
+            if isinstance(step, Product) or made.get(whole(a), i) != i
+        }
+
+    def _product(self, step: Product) -> str:
+        a, out, weight = self._rows(step.a), self._rows(step.target), step.weight.array
+        if step.weight.stop is not None:
+            weight += f"[{self._size(step.weight.start)}:{self._size(step.weight.stop)}]"
+        return f"multiply(gemm, gemv, bits, {a}, {weight}, {out}, {step.transposed})"
+
+    def _rows(self, value: Any) -> str:
+        """All rows of a value, as an array."""
+        place = self._place(value)
+        kind, width = self.homes.shape(place)
+        time = {"": "", "t": "[t]", "before": "[t + before]", "after": "[t + after]", "old": "[old]", "new": "[new]"}
+        piece = "" if place[2:] in ((0, width), (0, None)) else f"[:, {self._size(place.start)}:{self._size(place.stop or 0)}]"
+        return place.array + time[place.time] + piece
+
+    def _row(self, step: Assign) -> list[str]:
+        target = self._entry(step.target)
+        expression = self._expression(step)
+        if target == expression:
+            return []
+        width = self._width(step.target)
+        return [f"for j in range({self._size(width)}):", f"    {target} = {expression}"]
+
+    def _expression(self, step: Assign) -> str:
+        args = [f"({self._expression(a)})" if isinstance(a, Assign) else self._entry(a) for a in step.args]
+        return TEXTS[step.op].format(*args)
+
+    def _entry(self, value: Any) -> str:
+        """Entry j of row n of a value; or a number."""
+        if not isinstance(value, Symbol | Place):
+            return f"number({float(value)!r})"
+        place = self._place(value)
+        kind, _ = self.homes.shape(place)
+        time = {"": [], "t": ["t"], "before": ["t + before"], "after": ["t + after"], "old": ["old"], "new": ["new"]}
+        row = [] if kind in ("vector", "row") else ["n"]
+        column = f"{self._size(place.start)} + j" if place.start else "j"
+        return f"{place.array}[{', '.join([*time[place.time], *row, column])}]"
+
+    def _place(self, value: Any) -> Place:
+        place = self.homes.place(value)
+        assert place is not None, value
+        return place
+
+    def _width(self, value: Any) -> int:
+        place = self._place(value)
+        return self.homes.shape(place)[1] if place.stop is None else place.stop - place.start
+
+    def _shape(self, array: str) -> tuple[str, int]:
+        return self.homes.shape(Place(array))
+
+    def _size(self, value: int) -> str:
+        """The name of a number that depends on the layer's sizes."""
+        if value == 0:
+            return "0"
+        if value not in self.sizes:
+            self.sizes.append(value)
+        return f"size{self.sizes.index(value)}"
+
+
+def _inlined(schedule: Schedule, products: list[Product], assignments: list[Assign]) -> list[Step]:
+    """A stage in which simple temporaries that are read once are written where they are read."""
+    steps = list(assignments)
+    uses: dict[Any, int] = {}
+    for step in (*products, *steps):
+        for a in reads(step):
+            uses[whole(a)] = uses.get(whole(a), 0) + 1
+    defined: dict[Any, Assign] = {}
+    targets = [s.target for s in steps]
+    kept: list[Step] = list(products)
+    for step in steps:
+        args = tuple(defined.get(a, a) if isinstance(a, Symbol) else a for a in step.args)
+        merged = Assign(step.target, step.op, args)
+        if len(set(_arrays(merged))) > _ARRAYS:
+            flat = [defined.pop(a) for a in step.args if isinstance(a, Symbol) and a in defined]
+            kept += flat
+            merged = step
+        temporary = isinstance(step.target, Symbol) and schedule.place(step.target) is None
+        once = temporary and uses.get(step.target, 0) == 1 and targets.count(step.target) == 1
+        if once and step.op in SIMPLE and any(step.target in reads(s) for s in steps):
+            defined[step.target] = merged
+        else:
+            kept.append(merged)
+    return kept
+
+
+def _arrays(step: Assign) -> list[Any]:
+    return [a for part in step.args for a in (_arrays(part) if isinstance(part, Assign) else [part])
+            if isinstance(a, Symbol | Place)]  # fmt: skip

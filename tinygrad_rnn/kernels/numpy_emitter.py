@@ -1,0 +1,144 @@
+"""A schedule as a Python loop over NumPy calls that write into buffers planned beforehand.
+
+Every assignment is one ufunc that writes into a buffer (`buffers` says which). A ufunc walks pieces of wider
+rows three times slower than rows of their own, and a copy is cheap: so pieces are copied out before, and in
+after. Numbers are arrays without axes, which a ufunc takes in half the time. The text can be read:
+`print(emit(schedule).source)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.kernels.buffers import Homes, Step
+from tinygrad_rnn.kernels.program import POINTWISE
+from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
+from tinygrad_rnn.symbols import Symbol
+
+ATOMS = frozenset(op for op in POINTWISE if isinstance(getattr(np, op, None), np.ufunc)) | {"where"}
+TRUTHS = frozenset(
+    ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite",
+     "logical_and", "logical_or", "logical_xor", "logical_not"]
+)  # fmt: skip
+"""Operations whose result is a truth value."""
+SLOW = frozenset(["tanh", "exp", "expm1", "log", "log1p", "logaddexp", "sin", "cos", "power"])
+"""Operations that take longer than any walk."""
+
+
+@dataclass
+class Loop:
+    """A loop over time: its text, the arrays that it takes, and the buffers that it needs beyond the schedule's."""
+
+    source: str
+    arrays: list[str]
+    buffers: dict[str, tuple[str, int]]
+    constants: dict[str, float]
+
+    def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
+        """loop(steps, before, after, *arrays): `steps` is the order of time; before and after are 0 and 1, or 1 and 0."""
+        names: dict[str, Any] = {op: getattr(xp, op) for op in ATOMS | {"matmul"}}
+        names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
+        exec(compile(self.source, "<kernel>", "exec"), names)
+        return names["loop"]  # type: ignore[no-any-return]
+
+
+def emit(schedule: Schedule, copying: bool = True) -> Loop:
+    """Write a schedule down; `copying` pieces out and in, which does not pay for a single row."""
+    return _Writer(schedule, copying).loop()
+
+
+class _Writer:
+    def __init__(self, schedule: Schedule, copying: bool) -> None:
+        self.schedule = schedule
+        steps: list[Step] = [s for stage in schedule.stages for s in (*stage.products, *stage.assignments)]
+        if copying:
+            steps = self._copying_pieces(steps)
+        kind = lambda step: "truths" if isinstance(step, Assign) and step.op in TRUTHS else "rows"
+        self.homes = Homes(schedule, steps, kind, whole_rows=copying)
+        self.constants: dict[str, float] = {}
+        self.fixed: dict[Place, str] = {}
+        self.moving: dict[Place, str] = {}
+
+    def loop(self) -> Loop:
+        body = [line for step in self.homes.steps for line in self._lines(step)]
+        arrays = self.homes.arrays()
+        turns = any(place.time in ("old", "new") for place in self.moving)
+        lines = [
+            f"def loop(steps, before, after, {', '.join(arrays)}):",
+            *(f"    {name} = {self._view(place)}" for place, name in self.fixed.items()),
+            *(["    old, new = 0, 1"] if turns else []),
+            "    for t in steps:",
+            *(f"        {name} = {self._view(place)}" for place, name in self.moving.items()),
+            *(f"        {line}" for line in body),
+            *(["        old, new = new, old"] if turns else []),
+        ]
+        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, self.constants)
+
+    def _copying_pieces(self, steps: list[Step]) -> list[Step]:
+        """The same steps, reading and writing whole rows only."""
+        copied: dict[Any, Symbol] = {}
+        found: list[Step] = []
+        width = self.schedule.width
+        for step in steps:
+            if isinstance(step, Product) or step.op in ("copy", *SLOW):
+                found.append(step)
+                continue
+            for a in step.args:
+                if self._is_piece(a) and a not in copied:
+                    copied[a] = Symbol("copied", (a,))
+                    width[copied[a]] = width[a]
+                    found.append(Assign(copied[a], "copy", (a,)))
+            args = tuple(copied.get(a, a) for a in step.args)
+            if self._is_piece(step.target):
+                made = copied[step.target] = Symbol("copied", (step.target,))
+                width[made] = width[step.target]  # type: ignore[index]
+                found += [Assign(made, step.op, args), Assign(step.target, "copy", (made,))]
+            else:
+                found.append(Assign(step.target, step.op, args))
+        return found
+
+    def _is_piece(self, value: Any) -> bool:
+        if not isinstance(value, Symbol) or value in self.schedule.vectors.values():
+            return False
+        place = self.schedule.place(value)
+        if place is None:
+            return value.op == "part"
+        return self.schedule.width[value] != self.schedule.shapes[place.array][1]
+
+    def _lines(self, step: Step) -> list[str]:
+        out = self._name(step.target)
+        if isinstance(step, Product):
+            weight = self._name(step.weight) + ".T" * step.transposed
+            return [f"matmul({self._name(step.a)}, {weight}, {out})"]
+        args = [self._name(a) for a in step.args]
+        if step.op == "copy":
+            return [f"{out}[...] = {args[0]}"] if args[0] != out else []
+        if step.op == "where":
+            return [f"{out}[...] = where({', '.join(args)})"]
+        return [f"{step.op}({', '.join(args)}, {out})"]
+
+    def _name(self, value: Any) -> str:
+        """The text for a value: an array, a view of one, or a number."""
+        place = self.homes.place(value)
+        if place is None:
+            name = next((n for n, v in self.constants.items() if v == value), f"number{len(self.constants)}")
+            self.constants[name] = value
+            return name
+        kind, width = self.homes.shape(place)
+        if place.stop is None and kind != "matrix":
+            place = place._replace(stop=width)
+        if not place.time and place[2:] in ((0, width), (0, None)):
+            return place.array
+        names = self.moving if place.time else self.fixed
+        return names.setdefault(place, f"{place.array}_{place.time}{len(names)}")
+
+    def _view(self, place: Place) -> str:
+        kind, width = self.homes.shape(place)
+        key = {"t": ["t"], "before": ["t + before"], "after": ["t + after"]}.get(place.time, [place.time] * bool(place.time))
+        if place[2:] != (0, width):
+            key += [":"] * (kind not in ("matrix", "vector")) + [f"{place.start}:{place.stop}"]
+        return f"{place.array}[{', '.join(key)}]"

@@ -1,0 +1,230 @@
+"""Layers and losses as functions, under the names of `torch.nn.functional`.
+
+A loss takes `reduction`: "mean" (the default), "sum", or "none" for one loss per entry. Activations, products
+and normalisation are those of `ops`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import ops
+from tinygrad_rnn.namespaces import asarray
+from tinygrad_rnn.ops import (
+    dropout,
+    elu,
+    gelu,
+    layer_norm,
+    leaky_relu,
+    linear,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)  # fmt: skip
+from tinygrad_rnn.tensor import Tensor, raw
+
+__all__ = [
+    "linear", "embedding", "dropout", "layer_norm", "normalize", "one_hot",
+    "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus",
+    "softmax", "log_softmax",
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+]  # fmt: skip
+
+
+def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Row `input[…]` of the weight (V, D): (…, D); the row `padding_idx` gets no gradient.
+
+    Raises TypeError for indices that are no integers, IndexError for one outside 0…V - 1.
+    """
+    at = raw(input) if isinstance(input, Tensor) else asarray(input)
+    if at.dtype.kind not in "iu":
+        raise TypeError(f"expected integer indices, got {at.dtype}")
+    return ops.embedding(Tensor(at), weight, padding_idx)  # type: ignore[no-any-return]
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
+    """Integers (…) as rows of the identity, (…, C); C is one more than the largest by default.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.functional.one_hot(tg.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    at = raw(tensor) if isinstance(tensor, Tensor) else asarray(tensor)
+    classes = int(at.max()) + 1 if num_classes < 0 else num_classes
+    return (Tensor(at[..., None]) == asarray(np.arange(classes))).astype(np.int64)  # type: ignore[no-any-return]
+
+
+def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Any:
+    """x / max(‖x‖_p, eps) along `axis`."""
+    return x / ops.maximum(ops.norm(x, ord=p, axis=axis, keepdims=True), eps)
+
+
+def logsigmoid(x: Any) -> Any:
+    """log σ(x), without underflow."""
+    return -ops.softplus(-x)
+
+
+# -- losses --------------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:  # fmt: skip
+    """-log softmax(input)[target], averaged: input (N, C), (C) or (N, C, …), target (N), () or (N, …).
+
+    Args:
+        input: logits; classes on axis 1 (on the only axis of a single sample).
+        target: class numbers; or probabilities, floats of the input's shape.
+        weight: one factor per class, (C); the mean is then taken over the weights.
+        ignore_index: targets that count for nothing, in the mean too.
+        label_smoothing: in [0, 1], the share that goes to all classes evenly (Szegedy et al. 2016).
+
+    Raises ValueError or TypeError where shapes, dtypes or class numbers do not fit.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.functional.cross_entropy(tg.zeros(2, 4), tg.tensor([0, 3]))
+    tensor(1.3862944)
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"expected label_smoothing between 0 and 1, got {label_smoothing}")
+    axis = 0 if input.ndim == 1 else 1
+    if isinstance(target, Tensor) and target.dtype.kind == "f":
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing, axis)
+    logp = ops.log_softmax(input, axis=axis)
+    if not label_smoothing:
+        return nll_loss(logp, target, weight, ignore_index, reduction)
+    at, there, factor = _classes(input, target, weight, ignore_index, axis)
+    picked = -_pick(logp, at, axis) * factor
+    spread = -logp if weight is None else -logp * _per_class(weight, input, axis)
+    evenly = ops.sum(spread, axis=axis) * there / input.shape[axis]
+    loss = (1 - label_smoothing) * picked + label_smoothing * evenly
+    return ops.sum(loss) / _total(factor) if reduction == "mean" else _reduced(loss, reduction)
+
+
+def _soft_cross_entropy(
+    input: Any, target: Any, weight: Any, reduction: str, smoothing: float, axis: int
+) -> Any:
+    _same_shape(input, target)
+    target = target * (1 - smoothing) + smoothing / input.shape[axis]
+    factors = target if weight is None else target * _per_class(weight, input, axis)
+    loss = -ops.sum(factors * ops.log_softmax(input, axis=axis), axis=axis)
+    count = max(loss.size, 1)
+    return ops.sum(loss) / count if reduction == "mean" else _reduced(loss, reduction)
+
+
+def nll_loss(
+    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
+    """-input[target] of log-probabilities (N, C), (C) or (N, C, …); arguments as in `cross_entropy`."""
+    axis = 0 if input.ndim == 1 else 1
+    at, _, factor = _classes(input, target, weight, ignore_index, axis)
+    loss = -_pick(input, at, axis) * factor
+    return ops.sum(loss) / _total(factor) if reduction == "mean" else _reduced(loss, reduction)
+
+
+def _classes(input: Any, target: Any, weight: Any, ignore_index: int, axis: int) -> tuple[Any, Any, Any]:
+    """Class numbers (zero where ignored), where they count, and how much."""
+    at = raw(target) if isinstance(target, Tensor) else asarray(target)
+    expected = input.shape[:axis] + input.shape[axis + 1 :]
+    if at.dtype.kind not in "iu":
+        raise TypeError(f"expected integer class numbers, or probabilities as a Tensor, got {at.dtype}")
+    if tuple(at.shape) != expected:
+        raise ValueError(
+            f"expected targets of shape {expected} for input {input.shape}, got {tuple(at.shape)}"
+        )
+    there = at != ignore_index
+    wrong = at[there & ((at < 0) | (at >= input.shape[axis]))]
+    if wrong.size:
+        raise ValueError(
+            f"expected class numbers from 0 to {input.shape[axis] - 1}, got {int(wrong.ravel()[0])}"
+        )
+    at = at * there
+    counted = there.astype(input.dtype)
+    return at, Tensor(counted), Tensor(counted if weight is None else counted * raw(weight)[at])
+
+
+def _pick(input: Any, at: Any, axis: int) -> Any:
+    """input at one class number per position."""
+    index = Tensor(at[(slice(None),) * axis + (None,)])
+    return ops.squeeze(ops.gather(input, axis, index), axis=axis)
+
+
+def _per_class(weight: Any, input: Any, axis: int) -> Any:
+    """The class weights, shaped to multiply `input`."""
+    return ops.reshape(weight, (-1,) + (1,) * (input.ndim - axis - 1))
+
+
+def _total(factor: Any) -> Any:
+    return Tensor(factor.data.sum())
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """(input - target)²."""
+    _same_shape(input, target)
+    return _reduced(ops.square(input - target), reduction)
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """|input - target|."""
+    _same_shape(input, target)
+    return _reduced(ops.abs(input - target), reduction)
+
+
+def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """d²/(2·beta) where d = |input - target| < beta, d - beta/2 elsewhere (Girshick 2015)."""
+    if beta < 0:
+        raise ValueError(f"expected beta ≥ 0, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    _same_shape(input, target)
+    d = ops.abs(input - target)
+    return _reduced(ops.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+    """-(t log p + (1 - t) log(1 - p)) for probabilities p; each logarithm is held at -100, as in PyTorch."""
+    _same_shape(input, target)
+    loss = -(target * _held_log(input) + (1 - target) * _held_log(1 - input))
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def _held_log(p: Any) -> Any:
+    """log p, not below -100, and without gradient there."""
+    return ops.maximum(ops.log(ops.maximum(p, float(np.finfo(p.dtype).smallest_subnormal))), -100.0)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Any:
+    """-(pos_weight·t log σ(x) + (1 - t) log(1 - σ(x))), from logits, without overflow.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.functional.binary_cross_entropy_with_logits(tg.tensor([0.0, 1e4]), tg.tensor([0.0, 1.0]))
+    tensor(0.3465736)
+    """
+    _same_shape(input, target)
+    gain = 1.0 if pos_weight is None else pos_weight
+    loss = (1 - target) * input + (1 + (gain - 1) * target) * ops.softplus(-input)
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def _reduced(loss: Any, reduction: str) -> Any:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    return loss if reduction == "none" else ops.mean(loss) if reduction == "mean" else ops.sum(loss)
+
+
+def _same_shape(input: Any, target: Any) -> None:
+    if tuple(np.shape(raw(target))) != tuple(input.shape):
+        raise ValueError(
+            f"expected a target of the input's shape {input.shape}, got {tuple(np.shape(raw(target)))}"
+        )
