@@ -296,23 +296,23 @@ def growth(rounds: int, long: int = 10_000) -> dict[str, float]:
 
 
 def peak_memory() -> dict[str, float]:
-    """Megabytes that the process's peak rises over one 200-step LSTM, B = 32, H = 128, fresh process each."""
+    """Megabytes that the peak rises over a 200-step LSTM, B = 32, H = 128, fresh processes (Linux, VmHWM)."""
     code = """
-import json, resource, sys
+import sys
 from benchmarks import engine
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 make = engine.CONTENDERS[sys.argv[1]][1]
 make(**engine.problem(2, 32, 128))()
 run = make(**engine.problem(200, 32, 128))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 run()
-print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+print(peak() - before)
 """
     makers, _ = present()
-    return {
-        name: float(_fresh(code, name))
-        for name in ("tinygrad_rnn", "NumPy by hand", "PyTorch eager")
-        if name in makers
-    }
+    names = ("tinygrad_rnn", "NumPy by hand", "PyTorch eager")
+    return {name: float(_fresh(code, name)) for name in names if name in makers}
 
 
 def import_time(rounds: int) -> float:
@@ -326,8 +326,11 @@ def import_time(rounds: int) -> float:
 
 
 def _fresh(code: str, *arguments: str) -> str:
+    kept = {
+        k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
+    }  # as users have it: compiled
     found = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, env=kept
     )
     if found.returncode:
         raise RuntimeError(found.stderr)
@@ -380,7 +383,7 @@ def main() -> None:
     print("  " + ",  ".join(f"{name}: {us:.2f}" for name, us in found["elementwise"].items()))  # type: ignore[attr-defined]
     print("\nCost per step, T=10,000 over T=100")
     print("  " + ",  ".join(f"{name}: {ratio:.2f}" for name, ratio in found["growth"].items()))  # type: ignore[attr-defined]
-    print("\nPeak memory of a 200-step LSTM, B=32 H=128 (rise of ru_maxrss, fresh process, MB)")
+    print("\nPeak memory of a 200-step LSTM, B=32 H=128 (rise of VmHWM, fresh process, MB)")
     print("  " + ",  ".join(f"{name}: {mb:.1f}" for name, mb in found["memory"].items()))  # type: ignore[attr-defined]
     print(f"\nimport tinygrad_rnn: {found['import']:.2f} × import numpy")
 

@@ -1,4 +1,4 @@
-"""The table of operations × checks: `python -m benchmarks.op_table [--examples 20] [op …]`.
+"""The table of operations × checks: `python -m benchmarks.op_table [--examples 50] [op …]`.
 
 For every operation, over calls that Hypothesis draws: first and second derivatives against central
 differences in float64, values and gradients against PyTorch. A cell gives the worst error over all calls,
@@ -27,7 +27,7 @@ LIMITS = {"torch values": 1e-12, "torch grads": 1e-11}
 
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="benchmarks.op_table", description=__doc__.split("\n")[0])
-    arguments.add_argument("--examples", type=int, default=20, help="calls to draw for each operation")
+    arguments.add_argument("--examples", type=int, default=50, help="calls to draw for each operation")
     arguments.add_argument("ops", nargs="*", help="only these (default: all)")
     given = arguments.parse_args()
     torch = peer()

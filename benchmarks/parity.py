@@ -36,7 +36,8 @@ SCHEDULES: dict[str, list[Options]] = {
     "OneCycleLR": [{"max_lr": 0.1, "total_steps": 50},
                    {"max_lr": 0.1, "epochs": 5, "steps_per_epoch": 10, "three_phase": True,
                     "anneal_strategy": "linear"}],
-    "ReduceLROnPlateau": [{"patience": 2, "cooldown": 1}, {"mode": "max", "threshold_mode": "abs", "patience": 0}],
+    "ReduceLROnPlateau": [{"patience": 2, "cooldown": 1},
+                          {"mode": "max", "threshold_mode": "abs", "patience": 0}],
     "LambdaLR": [{"lr_lambda": lambda step: 0.9**step}],
 }  # fmt: skip
 
@@ -125,7 +126,9 @@ def recurrent(kind: str, options: Options, seed: int) -> dict[str, float]:
     mine.load_state_dict(theirs.state_dict())
 
     layout, first = options["layout"], options["batch_first"]
-    shape = (steps, width) if layout == "single" else (batch, steps, width) if first else (steps, batch, width)
+    shape = (
+        (steps, width) if layout == "single" else (batch, steps, width) if first else (steps, batch, width)
+    )
     x = rng.standard_normal(shape)
     lengths = rng.integers(1, steps + 1, batch) if layout not in ("single", "batch") else None
     if layout == "sorted" and lengths is not None:
@@ -141,7 +144,10 @@ def recurrent(kind: str, options: Options, seed: int) -> dict[str, float]:
         packing = torch.nn.utils.rnn if torchly else ours
         wanted = options["states"] == "wanted"
         if torchly:
-            xs, hx = torch.tensor(x, requires_grad=True), [torch.tensor(s, requires_grad=wanted) for s in states]
+            xs, hx = (
+                torch.tensor(x, requires_grad=True),
+                [torch.tensor(s, requires_grad=wanted) for s in states],
+            )
         else:
             xs, hx = tg.tensor(x, requires_grad=True), [tg.tensor(s, requires_grad=wanted) for s in states]
         start = None if options["states"] == "none" else tuple(hx) if len(hx) > 1 else hx[0]
@@ -151,7 +157,10 @@ def recurrent(kind: str, options: Options, seed: int) -> dict[str, float]:
             output, final = net(xs, start, lengths=lengths.tolist())
         else:
             packed = packing.pack_padded_sequence(
-                xs, torch.from_numpy(lengths) if torchly else lengths, first, enforce_sorted=layout == "sorted"
+                xs,
+                torch.from_numpy(lengths) if torchly else lengths,
+                first,
+                enforce_sorted=layout == "sorted",
             )
             output, final = net(packed, start)
             output, _ = packing.pad_packed_sequence(output, first, total_length=steps)
@@ -300,7 +309,9 @@ def training(rule: str, options: Options, schedule: str = "", settings: Options 
     pairs: list[tuple[Any, Any]] = []
     for parameter, library in ((theirs, torch.optim), (mine, optim)):
         optimizer = getattr(library, rule)([parameter], **options)
-        scheduler = getattr(library.lr_scheduler, schedule)(optimizer, **(settings or {})) if schedule else None
+        scheduler = (
+            getattr(library.lr_scheduler, schedule)(optimizer, **(settings or {})) if schedule else None
+        )
         pairs.append((optimizer, scheduler))
     error = 0.0
     for step in range(50):

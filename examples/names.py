@@ -28,7 +28,7 @@ from tinygrad_rnn import nn, optim
 
 CLASSES = ("female", "male")
 HELD_OUT = 1000
-BATCH = 128
+BATCH = 256
 
 Names = list[tuple[str, str]]
 
@@ -90,7 +90,9 @@ def read_names() -> Names:
     try:
         import names
     except ModuleNotFoundError as missing:
-        raise SystemExit("this example needs the package names: pip install 'tinygrad-rnn[examples]'") from missing
+        raise SystemExit(
+            "this example needs the package names: pip install 'tinygrad-rnn[examples]'"
+        ) from missing
     shares: dict[str, dict[str, float]] = {}
     for kind in CLASSES:
         for line in (Path(names.__file__).parent / f"dist.{kind}.first").read_text("ascii").splitlines():
@@ -129,8 +131,8 @@ def fit(net: nn.SequenceClassifier, train: Names, epochs: int, seed: int) -> Non
     """Train with Adam, one cycle of the learning rate, and gradients held at norm 1."""
     rng = np.random.default_rng(seed)
     steps = epochs * -(-len(train) // BATCH)
-    optimizer = optim.Adam(net.parameters(), lr=0.005)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.005, steps, cycle_momentum=False)
+    optimizer = optim.Adam(net.parameters(), lr=0.01)
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.01, steps, cycle_momentum=False)
     net.train()
     smooth = None
     with progress(steps) as bar:
@@ -153,7 +155,9 @@ def progress(steps: int) -> Any:
     try:
         from tqdm import tqdm
     except ModuleNotFoundError as missing:
-        raise SystemExit("this example needs the package tqdm: pip install 'tinygrad-rnn[train]'") from missing
+        raise SystemExit(
+            "this example needs the package tqdm: pip install 'tinygrad-rnn[train]'"
+        ) from missing
     return tqdm(total=steps, desc="training", unit="batch")
 
 
@@ -208,27 +212,25 @@ def draw(flow: Any, name: str, when: str, out: Path) -> list[Path]:
 
 def seen(before: Any, after: Any, name: str) -> list[str]:
     """Three sentences about `flow.h`, ‖∂L/∂h_t‖ by (layer, direction, letter)."""
-    top, top_before = after.h[-1], before.h[-1]
-    far = len(name) - 1
-    kept, kept_before = top[0, 0] / top[0, -1], top_before[0, 0] / top_before[0, -1]
-    lines = [
-        f"1. Reading forward, the top layer meets the loss at “{name[-1]}” (the last letter); {far} steps back, at "
-        f"“{name[0]}”, {kept:.1%} of ‖∂L/∂h‖ is left ({kept_before:.1%} before training)."
+    first, last = f"“{name[0]}”", f"“{name[-1]}”"
+
+    def left(flow: Any, direction: int, far: int, near: int) -> str:
+        top = flow.h[-1, direction]
+        return f"{top[far] / top[near]:.1%}"
+
+    def peak(flow: Any) -> str:
+        bottom = np.linalg.norm(flow.h[0], axis=0)
+        t = int(bottom.argmax())
+        return f"“{name[t]}” (t={t}), {bottom[t] / bottom.min():.1f} times its smallest"
+
+    return [
+        f"1. Read forward, the top layer meets the loss at {last}; {len(name) - 1} steps back, at {first}, "
+        f"{left(after, 0, 0, -1)} of ‖∂L/∂h‖ is left (before training {left(before, 0, 0, -1)}).",
+        f"2. Read in reverse it is the other way round: the loss arrives at {first}, and at {last} "
+        f"{left(after, 1, -1, 0)} is left (before training {left(before, 1, -1, 0)}).",
+        f"3. In the bottom layer the gradient is largest at {peak(after)}; "
+        f"before training at {peak(before)}.",
     ]
-    kept, kept_before = top[1, -1] / top[1, 0], top_before[1, -1] / top_before[1, 0]
-    lines.append(
-        f"2. Reading in reverse it is the other way round: the loss arrives at “{name[0]}”, and {kept:.1%} of "
-        f"‖∂L/∂h‖ is left at “{name[-1]}” ({kept_before:.1%} before training)."
-    )
-    bottom, bottom_before = (np.linalg.norm(flow.h[0], axis=0) for flow in (after, before))
-    most, most_before = int(bottom.argmax()), int(bottom_before.argmax())
-    lines.append(
-        f"3. In the bottom layer the gradient is largest at “{name[most]}” (t={most}), {bottom[most]:.2g}, "
-        f"{bottom[most] / bottom.min():.1f} times the smallest; before training at “{name[most_before]}” "
-        f"(t={most_before}), {bottom_before[most_before]:.2g}, "
-        f"{bottom_before[most_before] / bottom_before.min():.1f} times."
-    )
-    return lines
 
 
 if __name__ == "__main__":

@@ -457,7 +457,7 @@ def test_an_anomaly_in_the_backward_names_the_forward_line(quiet):
 
 
 def test_an_anomaly_in_what_is_not_recorded_is_found_where_it_arose(quiet):
-    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError, match="NaN .* log"):
+    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError, match=r"NaN .* log"):
         ops.log(tg.tensor([-1.0])) * tg.tensor([1.0], requires_grad=True)
 
 
@@ -474,5 +474,5 @@ def test_anomaly_detection_respects_and_outlives_no_grad(quiet):
 
 def test_two_outputs_are_watched(quiet):
     x = tg.tensor([1.0, np.inf], requires_grad=True)
-    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError, match="Inf .* split"):
+    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError, match=r"Inf .* split"):
         ops.split(x, 2)

@@ -54,7 +54,7 @@ def test_a_chain_of_100_000_operations_runs_forward_and_back_and_is_freed():
 
 @pytest.mark.parametrize("stack_kilobytes", [256])
 def test_a_deep_graph_is_deleted_on_a_small_stack(stack_kilobytes):
-    """Deleting 100,000 nodes, never swept, by the interpreter alone: a C stack of 256 kB would not hold a recursion."""
+    """100,000 nodes, never swept, freed by the interpreter alone: no recursion would fit on the C stack."""
     failed = []
 
     def build_and_drop():

@@ -50,7 +50,8 @@ def test_vjp_pulls_back_many_times_through_several_inputs_and_outputs(x, A):
 
 
 @pytest.mark.parametrize("f", [
-    ops.tanh, ops.exp, lambda x: x * x.sum(), lambda x: ops.softmax(x) * x, lambda x: ops.concatenate(ops.split(x, [1])),
+    ops.tanh, ops.exp, lambda x: x * x.sum(), lambda x: ops.softmax(x) * x,
+    lambda x: ops.concatenate(ops.split(x, [1])),
     lambda x: x[np.array([0, 0, 2])] * x, lambda x: (x.reshape(3, 1) @ x.reshape(1, 3)).sum(axis=0),
 ])  # fmt: skip
 def test_jvp_is_the_directional_derivative(f, x, rng):
@@ -72,7 +73,7 @@ def test_jvp_and_vjp_are_transposes(x, A, rng):
 
 
 def test_what_does_not_depend_on_the_input_has_derivative_zero(x):
-    value, tangent = tg.jvp(lambda x: (x * 2, tg.ones(2)), x, x)
+    _, tangent = tg.jvp(lambda x: (x * 2, tg.ones(2)), x, x)
     assert (tangent[1].data == 0).all() and tangent[1].shape == (2,)
     assert (tg.jacobian(lambda x: tg.ones(2), x).data == 0).all()
     assert (tg.hessian(lambda x: x.sum(), x).data == 0).all()

@@ -33,7 +33,8 @@ def state(s: SimpleNamespace) -> Any:
     return (
         [t.data.tobytes() for t in tensors], [str(t.dtype) for t in tensors],
         [t.grad for t in tensors], [t.requires_grad for t in tensors],
-        [t.node.hooks if t.node else None for t in tensors], [t.node.retains if t.node else None for t in tensors],
+        [t.node.hooks if t.node else None for t in tensors],
+        [t.node.retains if t.node else None for t in tensors],
         mode.node, mode.maker, here.scope, tg.get_default_device(), tg.get_default_dtype(),
         dict(namespaces._written), namespaces._seed,
     )  # fmt: skip
@@ -85,7 +86,7 @@ CASES: list[tuple[str, Any, type[Exception], list[str]]] = [
     ("broadcast", lambda s: s.w.broadcast_to((2, 4)), ValueError, ["broadcast_to", "[2, 3]"]),
     ("swapaxes", lambda s: s.w.swapaxes(0, 5), ValueError, ["swapaxes", "5"]),
     ("transpose axes", lambda s: s.w.transpose(0, 0), ValueError, ["[2, 3]"]),
-    ("concatenate", lambda s: ops.concatenate([s.w, tg.ones(2, 2)], axis=0), ValueError, ["concatenate", "[2, 2]"]),
+    ("concatenate", lambda s: ops.concatenate([s.w, tg.ones(2, 2)]), ValueError, ["concatenate", "[2, 2]"]),
     ("stack", lambda s: ops.stack([s.w, s.v]), ValueError, ["stack", "[3]"]),
     ("split", lambda s: ops.split(s.w, 2, axis=1), ValueError, ["split", "2", "3"]),
     ("softmax axis", lambda s: s.w.softmax(axis=4), ValueError, ["softmax", "4"]),
@@ -101,7 +102,7 @@ CASES: list[tuple[str, Any, type[Exception], list[str]]] = [
     ("operand object", lambda s: s.w * object(), TypeError, ["object"]),
     ("operand None", lambda s: s.w + None, TypeError, ["add", "None"]),
     ("operand complex", lambda s: s.w * 1j, TypeError, ["complex"]),
-    ("list of tensors", lambda s: s.v + [s.v, s.v], TypeError, ["list", "require grad"]),
+    ("list of tensors", lambda s: ops.add(s.v, [s.v, s.v]), TypeError, ["list", "require grad"]),
     ("nothing at all", lambda s: ops.tanh(None), TypeError, ["tanh"]),
     ("no argument", lambda s: ops.tanh(), TypeError, ["tanh", "x"]),
     ("unknown keyword", lambda s: ops.tanh(s.w, axis=0), TypeError, ["tanh", "axis"]),
@@ -144,10 +145,10 @@ CASES: list[tuple[str, Any, type[Exception], list[str]]] = [
     ("hook nothing", lambda s: s.w.register_hook(3), TypeError, ["int"]),
     ("hook returns number", lambda s: hooked(s, 1.0), TypeError, ["(2, 3)", "float"]),
     ("hook returns shape", lambda s: hooked(s, tg.ones(3)), TypeError, ["(2, 3)", "(3,)"]),
-    ("hook returns dtype", lambda s: hooked(s, tg.ones(2, 3, dtype="float64")), TypeError, ["float32", "float64"]),
+    ("hook returns dtype", lambda s: hooked(s, s.w.detach().to("float64")), TypeError, ["float64"]),
     ("grad of constant set", lambda s: setattr(s.x, "grad", tg.ones(1, 3)), ValueError, ["requires grad"]),
     ("grad set shape", lambda s: setattr(s.w, "grad", tg.ones(3)), ValueError, ["(2, 3)", "(3,)"]),
-    ("grad set dtype", lambda s: setattr(s.w, "grad", tg.ones(2, 3, dtype="float64")), ValueError, ["float64"]),
+    ("grad set dtype", lambda s: setattr(s.w, "grad", s.w.detach().to("float64")), ValueError, ["float64"]),
     ("grad set array", lambda s: setattr(s.w, "grad", np.ones((2, 3))), ValueError, ["ndarray"]),
     ("pickle recorded", lambda s: s.m.__reduce__(), TypeError, ["leaf", "detach"]),
     ("to nonsense", lambda s: s.w.to("nonsense"), TypeError, ["nonsense"]),
@@ -209,7 +210,7 @@ CASES: list[tuple[str, Any, type[Exception], list[str]]] = [
     ("rule for no input", lambda s: declare(z=lambda g: g), TypeError, ["twice", "'z'"]),
     ("rule asks nonsense", lambda s: declare(x=lambda g, q: g), TypeError, ["twice", "'q'"]),
     ("primitive without xp", lambda s: bad_primitive("def f(x, /): return x"), TypeError, ["xp", "f"]),
-    ("primitive without inputs", lambda s: bad_primitive("def f(xp, a): return a"), TypeError, ["slash", "f"]),
+    ("primitive without inputs", lambda s: bad_primitive("def f(xp, a): return a"), TypeError, ["slash"]),
 ]  # fmt: skip
 
 

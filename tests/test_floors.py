@@ -32,8 +32,11 @@ FLOORS = {
     "nn": 5,
     "optim": 5,
     "check": 5,
+    "levels": 5,
     "trace": 5,
     "flow": 6,
+    "bptt": 6,
+    "serialize": 6,
     "train": 6,
 }
 """Module or subpackage of tinygrad_rnn → its floor. The package's own __init__ stands on top of them all."""

@@ -25,7 +25,8 @@ def test_asarray_gives_the_same_memory(t):
 
 
 @pytest.mark.parametrize("left", [
-    np.array([10.0, 20.0], "f"), np.float32(2.0), np.float64(2.0), np.array(3.0, "f"), 2, 2.5, True, [10.0, 20.0],
+    np.array([10.0, 20.0], "f"), np.float32(2.0), np.float64(2.0), np.array(3.0, "f"),
+    2, 2.5, True, [10.0, 20.0],
 ])  # fmt: skip
 @pytest.mark.parametrize("op", ["__add__", "__sub__", "__mul__", "__truediv__", "__pow__"])
 def test_arrays_and_numbers_on_either_side_give_a_tensor_with_its_gradient(t, left, op):

@@ -95,7 +95,8 @@ def sweep(
         record: put the gradient itself on the tape.
         keep: leave the tape as it is, for another sweep.
         targets: nodes whose cotangents are wanted; what leads to none of them is left out.
-        stop: nodes of somebody else: their cotangents are handed out, their hooks not run, nor what is behind them.
+        stop: nodes of somebody else: their cotangents are handed out, their hooks do not run, and nothing
+            behind them is swept.
         watch: told of every node and every contribution, in the order of BPTT.
         order: `ancestors(roots, stop)`, where the caller has it already.
     """
@@ -113,7 +114,7 @@ def sweep(
         if g is None:
             continue
         plan = node.plan
-        if plan is None or node.hooks or node.retains or node in special:
+        if plan is None or node.hooks or node.retains or (special and node in special):
             if node in halt:
                 found[node] = g if record else _own(g, xp)
                 if watch is not None:
@@ -187,7 +188,7 @@ def sweep(
 
 
 def _pull_recorded(node: Node, g: Any, xp: Any) -> Sequence[Any]:
-    """What a node sends to its parents, on the tape: the new nodes stand where it stands, marked as backward."""
+    """What a node sends to its parents, on the tape: new nodes stand where it stands, as its backward."""
     before, here.scope = here.scope, node.scope._replace(backward=True)
     try:
         return node.plan.pull(g, lifted(node), xp)  # type: ignore[union-attr]
@@ -233,8 +234,8 @@ def _unbroadcast(d: Any, node: Node, parent: Node, xp: Any) -> Any:
         axes, kept = _stretched(d.shape, parent.shape)
     except ValueError:
         raise ValueError(
-            f"expected the rule of {_describe(node)} to give a gradient of shape {parent.shape}, or one that it "
-            f"broadcasts to, got {d.shape}"
+            f"expected the rule of {_describe(node)} to give a gradient of shape {parent.shape}, or one that "
+            f"it broadcasts to, got {d.shape}"
         ) from None
     if axes:
         d = d.sum(axis=axes)
@@ -296,8 +297,8 @@ def _check_unwritten(node: Node) -> None:
         for array in value if type(value) is tuple else (value,):
             if namespaces.written_after(array, node.order):
                 raise InPlaceError(
-                    f"expected the arrays saved for {_describe(node)} unchanged, got one of shape {array.shape} that "
-                    "was written to in place since: write to a copy, or call backward first"
+                    f"expected the arrays saved for {_describe(node)} unchanged, got shape {array.shape} "
+                    "that was written to in place since: write to a copy, or call backward first"
                 )
 
 

@@ -35,8 +35,8 @@ def checkpoint(fn: Callable[..., Any], *args: Any) -> Any:
         What fn returns: a Tensor, or tuples, lists and dicts with Tensors.
 
     Raises:
-        RuntimeError: in the backward pass, if fn then uses other Tensors than it did before. InPlaceError there,
-            if a Tensor that it uses was written to since.
+        RuntimeError: in the backward pass, if fn then uses other Tensors than it did before.
+        InPlaceError: there too, if a Tensor that it uses was written to since.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor(2.0, requires_grad=True)

@@ -77,6 +77,10 @@ def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
+def _tuple(shape: Any) -> tuple[Any, ...]:
+    return tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+
+
 def _make(make: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     kind = namespaces.get_default_dtype() if dtype is None else np.dtype(dtype)
     made = Tensor(on_device(device, lambda xp: make(xp, kind)))
@@ -103,7 +107,7 @@ def full(
 ) -> Tensor:
     """`value` everywhere; an integer value makes integers, as in PyTorch."""
     kind = dtype or (np.asarray(value).dtype if isinstance(value, bool | int) else None)
-    return _make(lambda xp, k: xp.full(_shape((shape,) if isinstance(shape, int) else tuple(shape)), value, dtype=k),
+    return _make(lambda xp, k: xp.full(_shape(_tuple(shape)), value, dtype=k),
                  kind, device, requires_grad)  # fmt: skip
 
 
@@ -165,5 +169,5 @@ def randn(*shape: Any, dtype: Any = None, device: str | None = None, requires_gr
 def randint(low: int, high: int, shape: Any, *, dtype: Any = np.int64, device: str | None = None) -> Tensor:
     """Integers from low to high - 1, from the device's random stream."""
     stream = namespaces.random_stream(device)
-    return _make(lambda _, kind: stream.integers(low, high, _shape((shape,) if isinstance(shape, int) else tuple(shape))).astype(kind),
+    return _make(lambda _, kind: stream.integers(low, high, _shape(_tuple(shape))).astype(kind),
                  dtype, device, False)  # fmt: skip

@@ -171,7 +171,7 @@ def _gradient(fn: Function, x: Any) -> Function:
 def _pushforward(outputs: list[Tensor], inputs: list[Tensor]) -> Callable[[Sequence[Any], bool], Any]:
     """v ↦ J v, of a recorded computation: uᵀJ is recorded once, and pulled back along each v."""
     with enable_grad():
-        us = [Tensor(namespaces.namespace(y.data).zeros_like(y.data)).requires_grad_() for y in outputs]
+        us = [_zeros_like(y).requires_grad_() for y in outputs]
         pulled = _grad(outputs, inputs, us, retain_graph=True, create_graph=True)
     return lambda vs, create_graph: _grad(list(pulled), us, vs, retain_graph=True, create_graph=create_graph)
 
@@ -197,8 +197,7 @@ def _grad(
     if pairs:
         found = grad([y for y, _ in pairs], inputs, [g for _, g in pairs],
                      retain_graph=retain_graph, create_graph=create_graph, allow_unused=True)  # fmt: skip
-    zeros = lambda x: Tensor(namespaces.namespace(x.data).zeros_like(x.data))
-    return tuple(zeros(x) if g is None else g for g, x in zip(found, inputs, strict=True))
+    return tuple(_zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True))
 
 
 # -- arguments and results -----------------------------------------------------------------------------
@@ -241,6 +240,10 @@ def _like(v: Any, x: Tensor, what: str) -> Tensor:
     return found
 
 
+def _zeros_like(x: Tensor) -> Tensor:
+    return Tensor(namespaces.namespace(x.data).zeros_like(x.data))
+
+
 def _basis(x: Tensor) -> list[Tensor]:
     """The unit vectors of x's shape."""
     xp = namespaces.namespace(x.data)
@@ -253,7 +256,7 @@ def _stacked(parts: list[Tensor], shape: tuple[int, ...], x: Tensor, axis: int) 
 
     if not parts:
         return Tensor(namespaces.namespace(x.data).zeros(shape, dtype=x.dtype))
-    made: Tensor = ops.reshape(_join(parts, axis=axis), shape)
+    made: Tensor = ops.reshape(ops.stack(parts, axis=axis), shape)
     return made
 
 
@@ -261,5 +264,6 @@ def _released(value: Any, keep: bool) -> Any:
     """The value without its tape, which has done its work."""
     if keep:
         return value
-    cut = lambda y: Tensor(y.data) if isinstance(y, Tensor) else y
-    return tuple(map(cut, value)) if isinstance(value, tuple) else cut(value)
+    if isinstance(value, tuple):
+        return tuple(_released(y, False) for y in value)
+    return Tensor(value.data) if isinstance(value, Tensor) else value

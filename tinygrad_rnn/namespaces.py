@@ -73,7 +73,7 @@ def _cupy() -> Any:
         cupy = importlib.import_module("cupy")
     except ImportError as missing:
         raise DeviceError(
-            "device 'cuda' needs CuPy, which is not installed: pip install 'tinygrad-rnn[cuda12]' or '[cuda13]'"
+            "device 'cuda' needs CuPy, which is missing: pip install 'tinygrad-rnn[cuda12]' or '[cuda13]'"
         ) from missing
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -240,7 +240,7 @@ def random_state() -> dict[str, Any]:
 
 
 def _state(name: str, stream: Any) -> Any:
-    """A NumPy stream's state; other libraries do not show theirs, so such a stream starts anew from a seed."""
+    """A NumPy stream's state; others do not show theirs, so such a stream starts anew from a seed."""
     if isinstance(stream, np.random.Generator):
         return stream.bit_generator.state
     seed = int(random_stream("cpu").integers(2**63))

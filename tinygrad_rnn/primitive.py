@@ -10,10 +10,10 @@ rules stand right below, one per input that has a gradient:
     tanh.vjp(x=lambda g, y: g * (1 - y * y))
 
 A rule asks by name for what it needs: the cotangent `g`, the output `y`, any input or parameter, `xp`, or
-only an input's `x_shape`, `x_dtype` or `x_device`. Nothing else is saved: addition keeps no array at all, tanh keeps
-its output and lets its input go. Rules may return any shape that broadcasts from the input's; the sweep
-sums it back. Run on arrays a rule gives the gradient, on Tensors (`xp` is then `ops`) a gradient that is
-itself recorded, on symbols its formula.
+only an input's `x_shape`, `x_dtype` or `x_device`. Nothing else is saved: addition keeps no array at all,
+tanh keeps its output and lets its input go. Rules may return any shape that broadcasts from the input's;
+the sweep sums it back. Run on arrays a rule gives the gradient, on Tensors (`xp` is then `ops`) a gradient
+that is itself recorded, on symbols its formula.
 
 How it runs fast: names are turned into positions once. For each set of inputs that ask for a gradient,
 `Plan` compiles two one-line functions, what to save and how to pull a cotangent back; and `primitive`
@@ -47,7 +47,8 @@ class Op(Protocol):
     within: Callable[[Any], Callable[..., Any]]
     __name__: str
 
-    def __call__(self, *args: Any, **params: Any) -> Any: ...
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        """Run it, and record it where a gradient is asked for."""
 
 
 class Primitive:
@@ -73,7 +74,7 @@ class Primitive:
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Attach the rule of each named input: `vjp(x=lambda g, y: …)`.
 
-        A rule takes the cotangent g of the output (a sequence, one for each, if there are several outputs) and
+        A rule takes the cotangent g of the output (a list, one for each, if there are several outputs) and
         gives the input's (a sequence, one for each, if the input is starred). TypeError for a name unknown.
         """
         known = {p.name for p in self.inputs}
@@ -87,7 +88,7 @@ class Primitive:
         self.plans[:] = [None] * len(self.plans)
 
     def plan(self, mask: int) -> Plan | Literal[False]:
-        """The plan for a bit mask of the inputs that ask for a gradient, compiled once; False: no rule applies."""
+        """The plan for a bit mask of the inputs that ask for a gradient, made once; False without rules."""
         plan = self.plans[mask]
         if plan is None:
             active = [bool(mask >> i & 1) and p.name in self.rules for i, p in enumerate(self.inputs)]
@@ -113,7 +114,7 @@ class Primitive:
         return slots
 
     def within(self, xp: Any) -> Callable[..., Any]:
-        """This operation as a rule should call it: on arrays where `xp` is their library, else as `xp` has it."""
+        """This operation as a rule calls it: on arrays where `xp` is their library, else as `xp` has it."""
         if hasattr(xp, "ndarray"):
             return functools.partial(self.forward, xp)
         return getattr(xp, self.name)  # type: ignore[no-any-return]
@@ -166,7 +167,7 @@ def record(parents, {values}):
     made.origin = None
     return made
 """
-"""`Tensor(y, Node(plan, parents, saved, y))`, without the three calls: a tenth of a small operation's time."""
+"""`Tensor(y, Node(plan, parents, saved, y))`, without the calls: a tenth of a small operation's time."""
 
 
 class Plan:
@@ -176,7 +177,7 @@ class Plan:
     save: Callable[..., tuple[Any, ...]]
     """(inputs, y, parameters) → the values that the rules need, then the parameters."""
     record: Callable[..., Tensor]
-    """(parents, inputs, y, parameters) → y as a Tensor with its Node: what `record` below does, in one call."""
+    """(parents, inputs, y, parameters) → y as a Tensor with its Node: `record` below, in one call."""
     pull: Callable[..., Sequence[Any]]
     """(g, saved, xp) → one cotangent per input; None for those that do not ask."""
 
@@ -225,7 +226,7 @@ class Plan:
 # -- the recorder --------------------------------------------------------------------------------------
 
 _RECORDER = """\
-def {name}({signature}):
+def recorder({signature}):
     {unwrap}
     xp = np if {on_host} else SETTLED.get(({classes}))
     if xp is None:
@@ -255,7 +256,7 @@ _UNWRAP = """\
 if isinstance({x}, Tensor):
         {x}_ = {x}.data; {x}n = {x}.node
     elif isinstance({x}, Symbol):
-        return Symbol({op!r}, ({originals}), {params})
+        return Symbol(primitive.name, ({originals}), {params})
     else:
         {x}_ = {x} if type({x}) in SCALARS else lift({x}); {x}n = None"""
 
@@ -263,8 +264,8 @@ if isinstance({x}, Tensor):
 def primitive(forward: Callable[..., Any]) -> Op:
     """Make an operation of a function over `xp`; attach its derivative rules with `.vjp`.
 
-    Inputs that may have a gradient stand before the slash (or are starred), parameters after it. The result is
-    an array, a scalar, or a tuple of arrays; it must not be one of the inputs, changed in place.
+    Inputs that may have a gradient stand before the slash (or are starred), parameters after it. The
+    result is an array, a scalar, or a tuple of arrays; it must not be one of the inputs, changed in place.
 
     >>> import tinygrad_rnn as tg
     >>> @tg.primitive
@@ -299,11 +300,8 @@ def _recorder(prim: Primitive) -> Callable[..., Any]:
     originals = "".join(f"{x}, " for x in xs)
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
     source = _RECORDER.format(
-        name=prim.name,
         signature=", ".join(spelled),
-        unwrap="\n    ".join(
-            _UNWRAP.format(x=x, op=prim.name, originals=originals, params=kinds) for x in xs
-        ),
+        unwrap="\n    ".join(_UNWRAP.format(x=x, originals=originals, params=kinds) for x in xs),
         on_host=" and ".join(f"type({x}_) is ndarray" for x in xs),
         classes="".join(f"type({x}_), " for x in xs),
         arrays="".join(f"{x}_, " for x in xs),
@@ -317,10 +315,17 @@ def _recorder(prim: Primitive) -> Callable[..., Any]:
         saves=", ".join([f"{x}_" for x in xs] + ["y"] + params),
     )
     names = {**_TOOLS, **defaults, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
-    filename = f"<recorder of {prim.name}>"
+    exec(_compiled(source), names)
+    names["recorder"].__name__ = names["recorder"].__qualname__ = prim.name
+    return names["recorder"]  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _compiled(source: str) -> Any:
+    """The code of a recorder, shared by all operations of one signature; debuggers can show it."""
+    filename = f"<recorder {_compiled.cache_info().currsize}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    exec(compile(source, filename, "exec"), names)
-    return names[prim.name]  # type: ignore[no-any-return]
+    return compile(source, filename, "exec")
 
 
 def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
@@ -360,8 +365,8 @@ def lift(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and any(t.node is not None for t in _tensors(value)):
         raise TypeError(
-            f"expected an operand that keeps its gradient, got a {type(value).__name__} of tensors that require "
-            "grad: join them with stack() or concatenate()"
+            f"expected an operand that keeps its gradient, got a {type(value).__name__} of tensors that "
+            "require grad: join them with stack() or concatenate()"
         )
     return asarray(value)
 
@@ -402,7 +407,7 @@ _ARITY = 4
 
 
 def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Exception:
-    """The library's error, with the operation and what came; of the same kind, so that `except` still works."""
+    """The library's error, with the operation and what came; of its kind, so that `except` still works."""
     came = ", ".join(f"{a.dtype}{list(a.shape)}" if hasattr(a, "dtype") else repr(a) for a in arrays)
     kind = next((k for k in _KINDS if isinstance(error, k)), None)
     text = str(error).removeprefix(f"{prim.name}: ")
@@ -424,7 +429,7 @@ def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def record(make: Any, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], y: Any) -> Any:
-    """What `Plan.record` does, for any maker of nodes; several outputs get one Bundle, and one Output each."""
+    """What `Plan.record` does, for any maker of nodes; several outputs get a Bundle, and an Output each."""
     if type(y) is not tuple:
         return Tensor(y, make(plan, parents, saved, y) if y.dtype.kind == "f" else None)
     bundle = Bundle(plan, parents, saved, y) if make is Node else make.bundle(plan, parents, saved, y)

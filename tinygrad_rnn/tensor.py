@@ -225,7 +225,7 @@ class Tensor:
         self.node.retains = True
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
-        """Call `hook(grad)` when this value's gradient is ready; what it returns, if not None, replaces it."""
+        """Call `hook(grad)` when this value's gradient is ready; what it returns replaces it, unless None."""
         if self.node is None:
             raise ValueError(
                 "expected a tensor that requires grad, got one that does not: no gradient to hook"
@@ -323,8 +323,8 @@ class Tensor:
             recorded = "a tensor" if self.node is not None else "a value"
             if self.node is not None or (isinstance(value, Tensor) and value.node is not None):
                 raise RuntimeError(
-                    f"expected to write outside the tape, got {recorded} that requires grad: its gradient would be "
-                    "lost or wrong; write under no_grad(), or build the result with where(), stack() or concatenate()"
+                    f"expected to write outside the tape, got {recorded} that requires grad: its gradient "
+                    "would be lost or wrong; write under no_grad(), or use where() or stack()"
                 )
         array = raw(value)
         if type(array) in namespaces.SPACES and namespaces.device_of(array) != self.device:
@@ -340,7 +340,7 @@ class Tensor:
         namespaces.note_write(self.data)
 
     def copy_(self, source: Any) -> Tensor:
-        """Overwrite the entries in place with `source`, a number or values of the same shape; returns self."""
+        """Overwrite the entries in place with `source`, a number or values of its shape; returns self."""
         if not self.is_leaf and mode.node is not None:
             self._writable(source)
         with_values = raw(source)
@@ -362,8 +362,8 @@ class Tensor:
         if mode.node is not None and recorded:
             if self.node is not None and self.is_leaf:
                 raise RuntimeError(
-                    f"expected {name}= on a recorded value or under no_grad(), got a leaf that requires grad: write "
-                    " w = w + …, or update it under no_grad()"
+                    f"expected {name}= on a recorded value or under no_grad(), got a leaf that requires "
+                    "grad: write  w = w + …, or update it under no_grad()"
                 )
             return getattr(operator, name)(self, other)  # type: ignore[no-any-return]
         array = self._writable(other)

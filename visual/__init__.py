@@ -67,7 +67,7 @@ def _graph(what: Any, level: Any, gradients: bool) -> Graph:
     if graph.level == "op" and (level not in (None, "op") or (level is None and _has_cells(graph))):
         return graph.quotient(level or "cell")
     if level is not None and level != graph.level:
-        raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at level {level!r}; trace one at 'op'")
+        raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at {level!r}; trace one at 'op'")
     return graph
 
 

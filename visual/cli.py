@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         picture = _picture(options)
         path = picture.render(options.output)
-    except (Refused, ValueError, TypeError, OSError, RuntimeError) as error:
+    except (Refused, ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         print(f"tinygrad-rnn: {error}", file=sys.stderr)
         return 2
     print(path)
@@ -84,6 +84,8 @@ def _picture(options: argparse.Namespace) -> Picture:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise Refused(f"expected --{name} of at least 1, got {getattr(options, name)}")
     loss, tokens, title = _run(options)
+    if options.focus is not None and not 0 <= options.focus < len(tokens):
+        raise Refused(f"expected --focus on a step from 0 to {len(tokens) - 1}, got {options.focus}")
     if options.view == "heatmap":
         return visual.heatmap(tg.flow(loss), tokens=tokens, theme=options.theme, title=title)
     return visual.draw(
@@ -96,7 +98,7 @@ def _run(options: argparse.Namespace) -> tuple[tg.Tensor, list[str], str]:
     """The loss to look at, the labels of its steps, and a title."""
     tg.manual_seed(options.seed)
     if options.network not in KINDS:
-        return _saved(options)
+        return _run_saved(options)
     x, tokens = _sequence(options)
     kind = {"rnn": tg.nn.RNN, "lstm": tg.nn.LSTM, "gru": tg.nn.GRU}[options.network]
     net: Any = kind(x.shape[-1], options.hidden, options.layers, bidirectional=options.bidirectional)
@@ -109,6 +111,21 @@ def _run(options: argparse.Namespace) -> tuple[tg.Tensor, list[str], str]:
     loss.name = "loss"
     shape = f"{options.layers} layer{'s' * (options.layers > 1)}{', bidirectional' * options.bidirectional}"
     return loss, tokens, f"{options.network.upper()}, {shape}, {options.hidden} features, {len(tokens)} steps"
+
+
+def _run_saved(options: argparse.Namespace) -> tuple[tg.Tensor, list[str], str]:
+    """A saved network on the user's text; the loss is -log p of its own answer."""
+    path = Path(options.network)
+    if not path.is_file():
+        raise Refused(f"expected rnn, lstm, gru or a file of weights, got {options.network!r}, which does not exist")
+    if not options.text:
+        raise Refused("expected --text for the saved network to read, got none")
+    net = tg.load_network(path).eval()
+    scores = net(options.text)
+    answer = int(scores.numpy()[0].argmax())
+    loss = tg.nn.functional.cross_entropy(scores, tg.tensor([answer]))
+    loss.name = "loss"
+    return loss, list(options.text), f"{path.name} reads “{options.text}” and answers {net.classes[answer]}"
 
 
 def _sequence(options: argparse.Namespace) -> tuple[tg.Tensor, list[str]]:

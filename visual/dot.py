@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import graphviz
 
@@ -47,7 +48,7 @@ def write(picture: Picture) -> str:
         bb=f"0,0,{number(picture.width)},{number(picture.height)}",
         _background=background(picture),
     )
-    graph.attr("node", fixedsize="true", fontname=FONT)
+    graph.attr("node", fixedsize="true", margin="0", fontname=FONT)
     for element in picture.elements:
         if isinstance(element, Box) and "node" in element.classes:
             _node(graph, element)
@@ -142,7 +143,6 @@ def _text(graph: graphviz.Digraph, text: Text, name: str) -> None:
         width=inches(width),
         height=inches(text.size * 1.6),
         shape="plaintext",
-        margin="0",
         fontname=FONT + ("-Bold" if text.bold else ""),
         fontcolor=text.colour,
         fontsize=number(text.size),
@@ -236,9 +236,9 @@ def _counted(text: str) -> str:
     return f"{len(text.encode())} -{text}"
 
 
-def quoted(text: str) -> str:
-    """A text that Graphviz shows letter by letter."""
-    return str(graphviz.escape(plain(text)))
+def quoted(text: str) -> Any:
+    """A text that Graphviz shows letter by letter: the package's `NoHtml`, which a str() would undo."""
+    return graphviz.escape(plain(text))
 
 
 def inches(points: float) -> str:

@@ -21,7 +21,7 @@ from visual.fold import Folded
 from visual.layered import depths, pack
 from visual.picture import Point, text_width
 
-FOLD = (196.0, 62.0)
+FOLD = (220.0, 62.0)
 BOX_HEIGHT = 30.0
 STOREY = 64.0
 """From one level of the head or foot to the next."""
@@ -332,7 +332,7 @@ def _place_storeys(
         wish, extent = {}, {}
         for v in storeys[floor]:
             row, column = plan.home[v.id]
-            width = text_width(label(v), 11) + 18
+            width = min(text_width(label(v), 11), 220.0) + 18
             if column >= 0:
                 slot = plan.slots[column]
                 width = min(width + 4, slot.width / crowd[(*floor, column)] - 10)

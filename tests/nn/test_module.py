@@ -146,8 +146,11 @@ def test_a_list_lends_its_name_to_its_children():
             return x
 
     net = Stack()
-    assert [v.module for v in tg.trace(net(tg.ones(1, 2))).nodes if v.op == "linear"] == ["layers.0", "layers.1"]
-    assert list(net.state_dict())[0] == "layers.0.weight"
+    assert [v.module for v in tg.trace(net(tg.ones(1, 2))).nodes if v.op == "linear"] == [
+        "layers.0",
+        "layers.1",
+    ]
+    assert next(iter(net.state_dict())) == "layers.0.weight"
 
 
 def test_shared_parameters_count_once_and_are_saved_under_each_name():

@@ -108,7 +108,9 @@ def test_a_layer_is_its_cell_step_by_step(kind, rng):
 
 @pytest.mark.parametrize(("kind", "options"), VARIANTS)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_a_padded_batch_is_each_sequence_by_itself_whatever_stands_in_the_padding(kind, options, batch_first, rng):
+def test_a_padded_batch_is_each_sequence_by_itself_whatever_stands_in_the_padding(
+    kind, options, batch_first, rng
+):
     net = make(kind, rng, num_layers=2, bidirectional=True, batch_first=batch_first, **options)
     lengths = [1, 5, 2, 1, 3]
     x = rng.standard_normal((5, 5, 3))
@@ -137,7 +139,9 @@ def test_a_padded_batch_is_each_sequence_by_itself_whatever_stands_in_the_paddin
 def test_the_reverse_direction_reverses_each_sequence_not_the_padding(rng):
     net = make("GRU", rng, bidirectional=True)
     forward = nn.GRU(3, 4, dtype="float64")
-    forward.load_state_dict({n.removesuffix("_reverse"): p for n, p in net.state_dict().items() if "reverse" in n})
+    forward.load_state_dict(
+        {n.removesuffix("_reverse"): p for n, p in net.state_dict().items() if "reverse" in n}
+    )
     x, lengths = rng.standard_normal((4, 3, 3)), [2, 4, 1]
     output, _ = net(tg.tensor(x), lengths=lengths)
     for n, length in enumerate(lengths):
@@ -166,7 +170,7 @@ def test_any_one_result_may_be_all_that_is_used(kind, rng):
         assert net.weight_ih_l0.grad is not None
     net.zero_grad()
     parts(state)[0][0].sum().backward()
-    assert net.weight_hh_l0.grad is not None and net.weight_hh_l1.grad is None
+    assert (net.weight_hh_l0.grad.numpy() != 0).any() and (net.weight_hh_l1.grad.numpy() == 0).all()
 
 
 def test_the_state_of_one_batch_may_start_the_next_and_nothing_grows_once_it_is_cut(rng):
@@ -244,13 +248,15 @@ def test_recurrent_dropout_has_one_mask_for_all_steps_and_none_in_evaluation(rng
 def test_gates_are_given_on_request_at_every_step(kind, names, rng):
     net = make(kind, rng, num_layers=2, bidirectional=True, return_gates=True)
     x = tg.tensor(rng.standard_normal((5, 2, 3)))
-    output, state, gates = net(x, lengths=[5, 3])
+    output, _, gates = net(x, lengths=[5, 3])
     assert set(gates) == set(names) and {g.shape for g in gates.values()} == {(4, 5, 2, 4)}
     np.testing.assert_array_equal(gates["h"].numpy()[2], output.numpy()[:, :, :4])
     if kind == "LSTM":
         g = {name: value.numpy() for name, value in gates.items()}
         np.testing.assert_allclose(g["h"], g["o"] * np.tanh(g["c"]))
-        np.testing.assert_allclose(g["c"][0, 1:, 0], (g["f"][0, 1:] * g["c"][0, :-1] + g["i"][0, 1:] * g["g"][0, 1:])[:, 0])
+        np.testing.assert_allclose(
+            g["c"][0, 1:, 0], (g["f"][0, 1:] * g["c"][0, :-1] + g["i"][0, 1:] * g["g"][0, 1:])[:, 0]
+        )
     assert len(net(x, return_gates=False)) == 2
 
 
@@ -292,12 +298,12 @@ def test_a_bidirectional_network_does_not_stream():
 @pytest.mark.parametrize(("kind", "labels"), [("RNN", "h"), ("LSTM", "ifgoch"), ("GRU", "rznh")])
 def test_states_and_gates_are_named_at_the_inputs_time_in_both_directions(kind, labels, rng):
     net = make(kind, rng, num_layers=2, bidirectional=True)
-    output, _ = net(tg.tensor(rng.standard_normal((3, 2, 3))), lengths=[3, 1])
-    named = [v for v in tg.trace(output).nodes if v.direction and v.label in set(labels)]
+    output, state = net(tg.tensor(rng.standard_normal((3, 2, 3))), lengths=[3, 1])
+    graph = tg.trace(output, *parts(state))
+    named = [v for v in graph.nodes if v.direction and v.label in set(labels)]
     places = {(v.label, v.layer, v.direction, v.time) for v in named}
     assert len(places) == len(named) == len(labels) * 2 * 2 * 3
-    inputs = {v.id for v in tg.trace(output).nodes if v.label == "x"}
-    assert inputs == {"x.t0", "x.t1", "x.t2"} or inputs == {"t0.x", "t1.x", "t2.x"}
+    assert {v.id for v in graph.nodes if v.label == "x"} == {"x.t0", "x.t1", "x.t2"}
 
 
 # -- wrong calls ---------------------------------------------------------------------------------------
@@ -306,20 +312,20 @@ def test_states_and_gates_are_named_at_the_inputs_time_in_both_directions(kind, 
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
-        (lambda n, x: n(x[:, :, :2]), ValueError, r"expected input \(T, N, 3\) or \(T, 3\), got \(5, 2, 2\)"),
+        (lambda n, x: n(x[:, :, :2]), ValueError, r"input \(T, N, 3\) or \(T, 3\), got \(5, 2, 2\)"),
         (lambda n, x: n(x[None]), ValueError, r"got \(1, 5, 2, 3\)"),
         (lambda n, x: n(x[:0]), ValueError, "at least one time step"),
-        (lambda n, x: n(x.to("float64")), TypeError, "expected input of float32, like the weights, got float64"),
+        (lambda n, x: n(x.to("float64")), TypeError, "input of float32, like the weights, got float64"),
         (lambda n, x: n(tg.ones(5, 2, 3, dtype="int64")), TypeError, "got int64"),
         (lambda n, x: n(x, lengths=[5, 0]), ValueError, "expected lengths between 1 and 5 .*got 0"),
         (lambda n, x: n(x, lengths=[6, 1]), ValueError, "got 6"),
         (lambda n, x: n(x, lengths=[5]), ValueError, "one integer length for each of 2 sequences, got 1"),
         (lambda n, x: n(x, lengths=[5.0, 1.0]), ValueError, r"got float64 \(2,\)"),
-        (lambda n, x: n(x, tg.zeros(2, 2, 4)), TypeError, r"expected initial states \(h, c\) as Tensors, got \(Tensor\)"),
-        (lambda n, x: n(x, (tg.zeros(1, 2, 4), tg.zeros(2, 2, 4))), ValueError, r"\(2, 2, 4\), got \(1, 2, 4\)"),
-        (lambda n, x: n(x, (tg.zeros(2, 2, 4), tg.zeros(2, 3, 4))), ValueError, "expected initial c"),
-        (lambda n, x: n(x, (tg.zeros(2, 2, 4, dtype="float64"),) * 2), TypeError, "expected initial h of float32"),
-        (lambda n, x: nn.LSTM(3, 4, proj_size=4), ValueError, "expected proj_size from 0 to hidden_size - 1 = 3, got 4"),
+        (lambda n, x: n(x, tg.zeros(2, 2, 4)), TypeError, r"states \(h, c\) as Tensors, got \(Tensor\)"),
+        (lambda n, x: n(x, (tg.zeros(1, 2, 4), tg.zeros(2, 2, 4))), ValueError, r"got \(1, 2, 4\)"),
+        (lambda n, x: n(x, (tg.zeros(2, 2, 4), tg.zeros(2, 3, 4))), ValueError, "initial c"),
+        (lambda n, x: n(x, (tg.zeros(2, 2, 4, dtype="float64"),) * 2), TypeError, "h of float32"),
+        (lambda n, x: nn.LSTM(3, 4, proj_size=4), ValueError, "hidden_size - 1 = 3"),
         (lambda n, x: nn.LSTM(3, 0), ValueError, "hidden_size=0"),
         (lambda n, x: nn.LSTM(3, 4, dropout=2), ValueError, "dropout probability"),
         (lambda n, x: nn.RNN(3, 4, nonlinearity="sin"), ValueError, "'tanh' or 'relu', got 'sin'"),

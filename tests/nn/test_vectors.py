@@ -17,7 +17,9 @@ CASES = json.loads((Path(__file__).parent.parent / "vectors" / "recurrent.json")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['kind']}-{len(c['weights'])}")
 def test_layers_give_the_recorded_values_and_gradients(case):
     options = {
-        k: case[k] for k in ("num_layers", "bidirectional", "nonlinearity", "bias", "proj_size", "batch_first") if k in case
+        k: case[k]
+        for k in ("num_layers", "bidirectional", "nonlinearity", "bias", "proj_size", "batch_first")
+        if k in case
     }
     net = getattr(nn, case["kind"])(2, 2, dtype="float64", **options)
     assert [name for name, _ in net.named_parameters()] == list(case["weights"])

@@ -220,7 +220,7 @@ TORCH: dict[str, Callable[..., Any]] = {
 
 
 def compare(torch: Any, case: Any, call: Any) -> tuple[float, float]:
-    """The same call here and in PyTorch: the largest differences of values and of gradients, relative to 1."""
+    """The same call here and in PyTorch: the largest gap of values, and of gradients, relative to 1."""
     import tinygrad_rnn as tg
 
     ours = [tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in call.arrays]

@@ -47,7 +47,9 @@ def test_optimisers_agree_over_fifty_steps(rule, options):
     assert parity.training(rule, options) < 1e-12
 
 
-@pytest.mark.parametrize(("kind", "options"), [(k, o) for k, found in parity.SCHEDULES.items() for o in found])
+@pytest.mark.parametrize(
+    ("kind", "options"), [(k, o) for k, found in parity.SCHEDULES.items() for o in found]
+)
 def test_schedules_agree_over_fifty_steps(kind, options):
     assert parity.training("SGD", {"lr": 0.01, "momentum": 0.5}, kind, options) < 1e-12
     if kind == "OneCycleLR":
@@ -70,7 +72,9 @@ def test_in_float32_they_agree_to_its_precision(kind, rng):
         lambda: torch.nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True),
         lambda: torch.nn.GRU(3, 4, bias=False).double(),
         lambda: torch.nn.RNN(3, 4, nonlinearity="relu"),
-        lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2, bias=False)),
+        lambda: torch.nn.Sequential(
+            torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2, bias=False)
+        ),
         lambda: torch.nn.ModuleList([torch.nn.LSTMCell(3, 4), torch.nn.LayerNorm(4, bias=False)]),
     ],
 )

@@ -48,7 +48,8 @@ def recorded(case: dict[str, Any], seed: int) -> dict[str, Any]:
     return {
         **case,
         "weights": {name: plain(p.tolist()) for name, p in net.named_parameters()},
-        "x": plain(x.tolist()), "output": plain(output.tolist()), "states": [plain(s.tolist()) for s in states],
+        "x": plain(x.tolist()), "output": plain(output.tolist()),
+        "states": [plain(s.tolist()) for s in states],
         "dx": plain(x.grad.tolist()),
         "gradients": {name: plain(p.grad.tolist()) for name, p in net.named_parameters()},
     }  # fmt: skip

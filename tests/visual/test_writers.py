@@ -64,9 +64,10 @@ def classes(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
 
 def parsed_dot(source: str, dot: str) -> str:
     """The source as Graphviz itself reads it and writes it again: a statement a line."""
-    run = subprocess.run([dot, "-Tcanon"], input=source, capture_output=True, text=True, check=True)
-    assert not run.stderr
-    return run.stdout.replace("\\\n", "")
+    canon = [dot, "-Kneato", "-n2", "-Tcanon"]
+    run = subprocess.run(canon, input=source, capture_output=True, text=True, check=True)
+    assert "syntax error" not in run.stderr
+    return re.sub(r",\n\s*", ", ", run.stdout.replace("\\\n", ""))
 
 
 # -- SVG -------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_dot_and_svg_put_everything_in_the_same_place():
     pinned = {}
     for line in picture.source.splitlines():
         found = re.search(r'^\t"?([\w.]+)"? \[.*pos="([-\d.]+),([-\d.]+)!"', line)
-        if found:
+        if found and not found[1].startswith("mark."):
             pinned[found[1]] = float(found[2]), float(found[3])
     assert pinned == {
         b.id: (pytest.approx(b.x, abs=0.06), pytest.approx(b.y, abs=0.06)) for b in picture.boxes
@@ -257,7 +258,7 @@ def test_a_wrong_theme_style_level_or_fold_gets_one_sentence():
         ({"theme": "sepia"}, "expected theme 'light' or 'dark', got 'sepia'"),
         ({"style": {"cel.line": "#000000"}}, "did you mean 'cell.line'?"),
         ({"level": "atom"}, "expected a level among cell, gate, op, layer, got 'atom'"),
-        ({"level": "op"}, "a Graph at level 'cell' cannot be drawn at level 'op'"),
+        ({"level": "op"}, "a Graph at level 'cell' cannot be drawn at 'op'"),
         ({"fold": 0}, "got 0"),
     ):
         with pytest.raises(ValueError) as error:

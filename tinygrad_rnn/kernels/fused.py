@@ -7,25 +7,64 @@ gradient of the gradient, a picture, a check) gets the definition: the same step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import enable_grad, no_grad, sweep
+from tinygrad_rnn.autodiff import enable_grad, sweep
 from tinygrad_rnn.kernels.loops import Kernel, kernel_of
+from tinygrad_rnn.kernels.passes import Length
 from tinygrad_rnn.kernels.program import NotCompilable, Step
+from tinygrad_rnn.kernels.schedule import weight_name
 from tinygrad_rnn.primitive import origins
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, mode
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+__all__ = ["FusedPlan", "Layer", "NotCompilable", "fused", "is_fused", "run_layer"]
+
+Definition = Callable[..., tuple[Tensor, ...]]
+"""(x, *states) → output (T, N, H) and the last states, recorded operation by operation."""
+
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_fused = [True]
+
+
+@contextmanager
+def fused(on: bool = True) -> Iterator[None]:
+    """Run recurrent layers as one node each (the default), or operation by operation, inside the `with` block.
+
+    >>> import tinygrad_rnn as tg
+    >>> rnn, x = tg.nn.RNN(3, 4), tg.zeros(5, 2, 3)
+    >>> with fused(False):
+    ...     unrolled = len(tg.trace(rnn(x)[0]).nodes)
+    """
+    _fused.append(on)
+    try:
+        yield
+    finally:
+        _fused.pop()
+
+
+def is_fused() -> bool:
+    """Whether recurrent layers are to run as one node each."""
+    return _fused[-1]
+
+
+class Layer(NamedTuple):
+    """One layer and direction: what it computes, and where it stands."""
+
+    name: str
+    step: Step
+    definition: Definition
+    reverse: bool = False
+    number: int = 0
 
 
 class _Formula:
-    """What a picture says of a fused node, in the place of a primitive."""
+    """What is said of a fused node in the place of a primitive."""
 
     params: tuple[Any, ...] = ()
 
@@ -33,7 +72,7 @@ class _Formula:
         self.name = name
 
     def formula(self, **_: Any) -> str:
-        """The node's name: its formula is its definition."""
+        """The name: what it computes is its definition."""
         return f"{self.name}(x)"
 
     def rule_formulas(self) -> dict[str, str]:
@@ -44,47 +83,45 @@ class _Formula:
 class FusedPlan:
     """How one layer and direction is pulled back, and what it is by definition.
 
-    Inputs are x (T, N, I), the states before the first step, then the weights in the order of `names`.
+    Its inputs are x (T, N, I), the states before the first step, and the weights.
     """
 
     fresh = True
     """The arrays that `pull` returns belong to nobody else."""
 
-    def __init__(self, kernel: Kernel, step: Step, names: Sequence[str], absent: Sequence[str], reverse: bool, layer: int):
-        self.kernel, self.step, self.reverse, self.layer = kernel, step, reverse, layer
-        self.weights, self.absent = tuple(names), tuple(absent)
-        self.states = len(kernel.program.before)
-        count = 1 + self.states + len(self.weights)
-        self.kinds: list[int | None] = [*range(count), None, None, None]
-        self.names = ["x", *(str(s) for s in kernel.program.before), *self.weights, "y", "kept", "wanted"]
-        self.primitive = _Formula(getattr(step, "__name__", None) or getattr(step, "func", step).__class__.__name__)
+    def __init__(self, layer: Layer, kernel: Kernel, weights: Sequence[str], length: Length, order: Any) -> None:
+        """The plan of one run; `order` sorts the batch by length, None where all are as long."""
+        self.layer, self.kernel, self.weights, self.length, self.order = layer, kernel, weights, length, order
+        self.primitive = _Formula(layer.name)
+        inputs = ("x", *map(str, kernel.program.before), *weights)
+        self.names = [*inputs, "output", "kept"]
+        self.kinds: list[int | None] = [*range(len(inputs)), None, None]
 
     @property
     def name(self) -> str:
-        """The step's name."""
-        return self.primitive.name
+        """The layer's kind: "LSTM"."""
+        return self.layer.name
 
     def definition(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Output (T, N, H) and last states, computed operation by operation, each step in its place."""
-        x, states = inputs[0], inputs[1 : 1 + self.states]
-        w = SimpleNamespace(**dict.fromkeys(self.absent), **dict(zip(self.weights, inputs[1 + self.states :], strict=True)))
-        xs = ops.unstack(x, axis=0)
-        hs: list[Any] = [None] * len(xs)
-        for t in reversed(range(len(xs))) if self.reverse else range(len(xs)):
-            with at(time=t, layer=self.layer, direction="reverse" if self.reverse else "forward"):
-                after = self.step(xs[t], states if self.states > 1 else states[0], w)
-                states = after if isinstance(after, tuple) else (after,)
-                hs[t] = states[0]
-        return (ops.stack(hs, axis=0), *states)
+        """The outputs, computed from the inputs operation by operation, each step in its place."""
+        return self.layer.definition(*inputs[: 1 + len(self.kernel.program.before)])
 
     def pull(self, g: Sequence[Any], saved: Sequence[Any], xp: Any) -> Sequence[Any]:
         """One cotangent per input, from the backward loop; recorded, from the definition."""
-        *inputs, _, kept, wanted = saved
+        *inputs, _, kept = saved
         if any(isinstance(a, Tensor) for a in inputs):
             return self._pull_recorded(g, inputs)
-        weights = dict(zip(self.weights, inputs[1 + self.states :], strict=True))
-        found = self.kernel.backward(g, inputs[0], weights, kept, self.reverse, "x" in wanted, wanted & weights.keys())
-        return (found.x, *found.states, *(found.weights.get(name) for name in self.weights))
+        count = len(inputs) - len(self.weights)
+        arrays = {weight_name(n): w for n, w in zip(self.weights, inputs[count:], strict=True)}
+        x = inputs[0]
+        if self.order is not None:
+            x, g = x[:, self.order], [d[..., self.order, :] for d in g]
+        found = self.kernel.backward(g, x, {**arrays, **kept.constants}, kept.arrays, self.length, self.layer.reverse, kept.wanted)
+        dx, states = found.x, found.states
+        if self.order is not None:
+            back = np.argsort(self.order)
+            dx, states = None if dx is None else dx[:, back], tuple(s[back] for s in states)
+        return (dx, *states, *(found.weights.get(weight_name(name)) for name in self.weights))
 
     def _pull_recorded(self, g: Sequence[Tensor], inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
         with enable_grad():
@@ -99,29 +136,57 @@ class FusedPlan:
         return [None if n is None else found.pop(n, None) for n in nodes]
 
 
+class _Kept(NamedTuple):
+    """What a tape keeps for the backward loop, beyond inputs and output."""
+
+    arrays: dict[str, Any]
+    constants: dict[str, Any]
+    wanted: dict[str, Any]
+
+
 def run_layer(
-    step: Step, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor | None],
-    reverse: bool = False, layer: int = 0,
+    layer: Layer, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor | None], *,
+    lengths: Any = None, constants: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """One layer and direction over x (T, N, I), as one node: output (T, N, H) and the last states.
 
-    Raises NotCompilable, before any work, where it can only be run operation by operation.
+    Args:
+        layer: the step, and its definition.
+        x: the input; zeros in the padding.
+        states: the states before the first step, by name.
+        weights: what the step finds by name; None where it is to find None.
+        lengths: for each sequence its own, an integer array; None where all are as long as x.
+        constants: further row values for the step to find, the same at all steps and without gradient.
+
+    Raises:
+        NotCompilable: before any work, where this can only be run operation by operation.
     """
     given = {name: w for name, w in weights.items() if w is not None}
     inputs = (x, *states.values(), *given.values())
-    _check(inputs)
-    sizes = {name: s.shape[-1] for name, s in states.items()}
-    kernel = kernel_of(step, x.dtype, x.shape[-1], sizes, {n: None if w is None else w.shape for n, w in weights.items()})
+    rows = {} if constants is None else dict(constants)
+    _check((*inputs, *rows.values()))
+    kernel = kernel_of(
+        layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
+        {n: None if w is None else w.shape for n, w in weights.items()}, {n: c.shape[-1] for n, c in rows.items()},
+    )  # fmt: skip
     nodes = tuple(t.node for t in inputs)
     recording = mode.node is not None and any(n is not None for n in nodes)
-    arrays = {name: w.data for name, w in given.items()}
-    y, ends, kept = kernel.forward(x.data, [s.data for s in states.values()], arrays, reverse, recording)
+    order = None if lengths is None else np.argsort(-lengths, kind="stable")
+    length = Length(x.shape[0], x.shape[1], None if order is None else lengths[order])
+    sort = lambda a: a if order is None else a[..., order, :]
+    fixed = {f"constant{i}": sort(c.data) for i, c in enumerate(rows.values())}
+    arrays = {weight_name(name): w.data for name, w in given.items()} | fixed
+    starts = [sort(s.data) for s in states.values()]
+    y, ends, kept = kernel.forward(sort(x.data), starts, arrays, length, layer.reverse, recording)
+    if order is not None:
+        back = np.argsort(order)
+        y, ends = y[:, back], tuple(end[back] for end in ends)
     if not recording:
         return tuple(Tensor(a) for a in (y, *ends))
-    plan: Any = FusedPlan(kernel, step, list(given), [n for n, w in weights.items() if w is None], reverse, layer)
-    wanted = frozenset(name for name, node in zip(("x", *states, *given), nodes, strict=True) if node is not None)
-    saved = (*(t.data for t in inputs), y, kept, wanted)
-    with at(layer=layer, direction="reverse" if reverse else "forward"):
+    plan: Any = FusedPlan(layer, kernel, tuple(given), length, order)
+    asked = (n for n, node in zip(("x", *states, *map(weight_name, given)), nodes, strict=True) if node is not None)
+    saved = (*(t.data for t in inputs), y, _Kept(kept, fixed, dict.fromkeys(asked)))
+    with at(layer=layer.number, direction="reverse" if layer.reverse else "forward"):
         bundle = Bundle(plan, origins(nodes, inputs), saved, (y, *ends))
         return tuple(Tensor(a, Output(bundle, i, a)) for i, a in enumerate((y, *ends)))
 
@@ -133,10 +198,8 @@ def _check(inputs: Sequence[Tensor]) -> None:
         raise NotCompilable("anomaly detection looks at every operation")
     if not all(type(t.data) is np.ndarray for t in inputs):
         raise NotCompilable(f"expected arrays on the CPU, got {first.device}")
-    if first.dtype not in DTYPES or any(t.dtype != first.dtype for t in inputs):
-        raise NotCompilable(f"expected all in float32 or all in float64, got {', '.join(sorted({str(t.dtype) for t in inputs}))}")
+    if first.dtype not in _DTYPES or any(t.dtype != first.dtype for t in inputs):
+        found = ", ".join(sorted({str(t.dtype) for t in inputs}))
+        raise NotCompilable(f"expected all in float32 or all in float64, got {found}")
     if 0 in first.shape:
         raise NotCompilable(f"expected at least one step and one sequence, got {first.shape}")
-
-
-__all__ = ["FusedPlan", "NotCompilable", "no_grad", "run_layer"]

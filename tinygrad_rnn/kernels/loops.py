@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import arena
-from tinygrad_rnn.kernels.numpy_emitter import Loop
+from tinygrad_rnn.kernels.passes import Length, Pass, chosen, make_pass
 from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X, read
-from tinygrad_rnn.kernels.schedule import Place, Schedule, backward_schedule, forward_schedule
+from tinygrad_rnn.kernels.schedule import Block, backward_schedule, block_of, forward_schedule, weight_name
 from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.symbols import Symbol
 
@@ -33,35 +32,6 @@ class Gradients(NamedTuple):
     weights: dict[str, Array]
 
 
-class _Pass:
-    """A schedule with its loop, for one dtype; with a loop of its own for single rows."""
-
-    def __init__(self, schedule: Schedule, dtype: Any) -> None:
-        self.schedule, self.dtype = schedule, dtype
-        self.loops: dict[bool, Loop] = {}
-        self.runs: dict[bool, Any] = {}
-
-    def __call__(self, given: dict[str, Array], steps: int, rows: int, reverse: bool) -> None:
-        """Run the loop on the arrays given, and on fresh ones for all others (added to `given`)."""
-        several = rows > 1
-        if several not in self.loops:
-            self.loops[several] = numpy_emitter.emit(self.schedule, copying=several)
-            self.runs[several] = self.loops[several].compiled(np, self.dtype)
-        loop = self.loops[several]
-        for name in loop.arrays:
-            if name not in given:
-                given[name] = room(self.schedule.shapes.get(name) or loop.buffers[name], steps, rows, self.dtype)
-        order = range(steps - 1, -1, -1) if reverse != (self.schedule.name == "backward") else range(steps)
-        self.runs[several](order, int(reverse), int(not reverse), *(given[name] for name in loop.arrays))
-
-
-def room(shape: tuple[str, int], steps: int, rows: int, dtype: Any) -> Array:
-    """An array for a kind and width of a schedule."""
-    kind, width = shape
-    lengths = {"steps": (steps, rows), "states": (steps + 1, rows), "pair": (2, rows), "rows": (rows,), "truths": (rows,)}
-    return arena.take((*lengths[kind], width), bool if kind == "truths" else dtype)
-
-
 class Kernel:
     """The program of one step, and its loops."""
 
@@ -69,116 +39,121 @@ class Kernel:
         self.program, self.dtype = program, dtype
 
     @cached_property
-    def training(self) -> _Pass:
+    def training(self) -> Pass:
         """The forward loop that keeps what the backward loop needs."""
-        return _Pass(forward_schedule(self.program, True, numpy_emitter.ATOMS), self.dtype)
+        return make_pass(lambda atoms: forward_schedule(self.program, True, atoms), self.dtype)
 
     @cached_property
-    def inference(self) -> _Pass:
+    def inference(self) -> Pass:
         """The forward loop that keeps nothing."""
-        return _Pass(forward_schedule(self.program, False, numpy_emitter.ATOMS), self.dtype)
+        return make_pass(lambda atoms: forward_schedule(self.program, False, atoms), self.dtype)
 
     @cached_property
-    def pulling(self) -> _Pass:
+    def pulling(self) -> Pass:
         """The backward loop."""
-        return _Pass(backward_schedule(self.program, numpy_emitter.ATOMS), self.dtype)
+        return make_pass(lambda atoms: backward_schedule(self.program, atoms), self.dtype)
 
     # -- forward ---------------------------------------------------------------------------------------
 
     def forward(
-        self, x: Array, states: Sequence[Array], weights: Mapping[str, Array], reverse: bool, training: bool
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
-        """Output (T, N, H), last states, and what `backward` needs (nothing without `training`)."""
-        steps, rows, _ = x.shape
-        x = np.ascontiguousarray(x)
-        loop = self.training if training else self.inference
-        arrays = {"x": x, **{f"w_{name}": w for name, w in weights.items()}}
-        for name, value in loop.schedule.vectors.items():
-            arrays[name] = np.tile(_evaluate(value, weights), (rows, 1))
+        self, x: Array, states: Sequence[Array], given: Mapping[str, Array], length: Length, reverse: bool,
+        training: bool,
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:  # fmt: skip
+        """Output (T, N, H), last states, and what `backward` needs (nothing without `training`).
+
+        `given` are the arrays of weights and constants, as the schedules call them.
+        """
+        loop = self.training if training or length.ends is not None else self.inference
+        arrays = {"x": np.ascontiguousarray(x), **given, **self._vectors(loop, given)}
         for product in loop.schedule.hoisted:
             target = loop.schedule.places[product.target].array
-            arrays[target] = room(loop.schedule.shapes[target], steps, rows, x.dtype)
-            _multiply(x, _rows(product.weight._replace(array=product.weight.array[2:]), weights), product.transposed, arrays[target])
-        turned = {}
+            arrays[target] = arena.take((*x.shape[:2], loop.schedule.shapes[target][1]), x.dtype)
+            _multiply(arrays["x"], product.weight.of(given), product.transposed, arrays[target])
+        first, last = self._ends(length, reverse)
         for k, state in enumerate(states):
-            name = f"state{k}"
-            shape = loop.schedule.shapes[name]
-            arrays[name] = room(shape, steps, rows, x.dtype)
-            first, last = (0, steps % 2) if shape[0] == "pair" else (steps, 0) if reverse else (0, steps)
-            arrays[name][first] = state
-            turned[k] = last
-        loop(arrays, steps, rows, reverse)
-        sequence = arrays["state0"]
-        ends = tuple(arrays[f"state{k}"][last].copy() for k, last in turned.items())
-        kept = {n: arrays[n] for n in self.pulling.schedule.used() if n.startswith(("saved", "state"))} if training else {}
-        if training:
-            kept |= {n: arrays[n] for n in self._factors}
-        return sequence[:-1] if reverse else sequence[1:], ends, kept
+            shape = loop.schedule.shapes[f"state{k}"]
+            made = arrays[f"state{k}"] = length.room(shape, x.dtype)
+            made[0 if shape[0] == "pair" else first] = state
+        loop(arrays, length, reverse)
+        ends = tuple(
+            arrays[f"state{k}"][length.steps % 2 if loop.schedule.shapes[f"state{k}"][0] == "pair" else last].copy()
+            for k in range(len(states))
+        )
+        y = arrays["state0"][:-1] if reverse else arrays["state0"][1:]
+        if reverse and length.ends is not None:
+            y = y.copy()
+            y[length.counts()[:, None] <= np.arange(length.rows)] = 0
+        names = {n for n in self.pulling.schedule.used() if n.startswith(("saved", "state"))} | self._factors if training else ()
+        return y, ends, {name: arrays[name] for name in names}
+
+    @staticmethod
+    def _ends(length: Length, reverse: bool) -> tuple[Any, Any]:
+        """Where a sequence of states begins, and where it ends."""
+        far = length.steps if length.ends is None else (length.ends, np.arange(length.rows))
+        return (far, 0) if reverse else (0, far)
+
+    @staticmethod
+    def _vectors(loop: Pass, given: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: _evaluate(value, given) for name, value in loop.schedule.vectors.items()}
 
     @cached_property
-    def _factors(self) -> list[str]:
+    def _factors(self) -> set[str]:
         """The saved arrays that the gradients of weights read after the loop."""
         places = [self.pulling.schedule.place(p.args[0]) for p, _ in self.program.products if p.args[0] is not X]
-        return [place.array for place in places if place is not None]
+        return {place.array for place in places if place is not None}
 
     # -- backward --------------------------------------------------------------------------------------
 
     def backward(
-        self, g: Sequence[Array], x: Array, weights: Mapping[str, Array], kept: Mapping[str, Array], reverse: bool,
-        wants_x: bool, wanted: frozenset[str],
+        self, g: Sequence[Array], x: Array, given: Mapping[str, Array], kept: Mapping[str, Array], length: Length,
+        reverse: bool, wanted: Mapping[str, Any],
     ) -> Gradients:  # fmt: skip
-        """Pull the cotangents of output and last states back to the input, the first states and the weights."""
-        steps, rows, _ = x.shape
-        dtype = x.dtype
+        """Pull the cotangents of output and last states back to the first states and what is `wanted`."""
         loop = self.pulling
-        arrays = {"x": np.ascontiguousarray(x), "dy": np.ascontiguousarray(g[0], dtype=dtype), **kept}
-        arrays |= {f"w_{name}": w for name, w in weights.items()}
-        for name, value in loop.schedule.vectors.items():
-            arrays[name] = np.tile(_evaluate(value, weights), (rows, 1))
+        arrays = {"x": np.ascontiguousarray(x), "dy": np.ascontiguousarray(g[0]), **kept, **given}
+        arrays |= self._vectors(loop, given)
         for name, shape in loop.schedule.shapes.items():
             if name.startswith(("carry", "sum")):
-                arrays[name] = room(shape, steps, rows, dtype)
+                arrays[name] = length.room(shape, x.dtype)
                 arrays[name][...] = g[1 + int(name[5 : name.index("_")])] if name.endswith("_0") else 0
-        loop(arrays, steps, rows, reverse)
+        loop(arrays, length, reverse)
         before = []
         for k, terms in enumerate(self.program.carries):
             total = arrays[f"carry{k}_0"].copy()
             for j in range(1, len(terms)):
                 total += arrays[f"carry{k}_{j}"]
-            before.append(total if terms else np.zeros_like(total))
-        return Gradients(
-            self._input_gradient(arrays, weights) if wants_x else None,
-            tuple(before),
-            self._weight_gradients(arrays, weights, wanted, reverse),
-        )
+            before.append(total)
+        dx = self._input_gradient(arrays) if "x" in wanted else None
+        return Gradients(dx, tuple(before), self._weight_gradients(arrays, wanted, reverse))
 
-    def _input_gradient(self, arrays: dict[str, Array], weights: Mapping[str, Array]) -> Array:
+    def _input_gradient(self, arrays: dict[str, Array]) -> Array:
         """∂x: of each product with x one product over all steps; and what came step by step."""
         x = arrays["x"]
         total = arrays["dx"] if self.program.dx else None
         for value, g in self.program.products:
             if value.args[0] is X:
                 part = arena.take(x.shape, x.dtype)
-                rows = _weight_place(value.args[1])
-                _multiply(self._all(g, arrays), _rows(rows, weights), not value.params["transposed"], part)
+                weight = block_of(value.args[1]).of(arrays)
+                _multiply(self._all(g, arrays), weight, not value.params["transposed"], part)
                 total = part if total is None else np.add(total, part, out=total)
         return np.zeros_like(x) if total is None else total
 
     def _weight_gradients(
-        self, arrays: dict[str, Array], weights: Mapping[str, Array], wanted: frozenset[str], reverse: bool
+        self, arrays: dict[str, Array], wanted: Mapping[str, Any], reverse: bool
     ) -> dict[str, Array]:
         """Of each weight one product, or sum, over the rows of all steps."""
-        shares: dict[str, list[tuple[Place, Array, Array]]] = {name: [] for name in wanted}
+        shares: dict[str, list[_Share]] = {name: [] for name in wanted if name in arrays and name != "x"}
         for value, g in self.program.products:
-            place = _weight_place(value.args[1])
-            if place.array in shares:
+            block = block_of(value.args[1])
+            if block.array in shares:
                 a, d = self._factor(value.args[0], arrays, reverse), self._all(g, arrays)
-                shares[place.array].append((place, *((d, a) if value.params["transposed"] else (a, d))))
+                left, right = (d, a) if value.params["transposed"] else (a, d)
+                shares[block.array].append(_Share(block, left, right))
         for leaf in self.program.sums:
-            if leaf.weight in wanted:
-                d = self._all(leaf.cotangent, arrays)
-                shares[leaf.weight].append((Place(leaf.weight, "", leaf.start, leaf.stop), np.ones(d.shape[:-1], d.dtype), d))
-        return {name: _summed(found, weights[name]) for name, found in shares.items()}
+            name = weight_name(leaf.weight)
+            if name in shares:
+                shares[name].append(_Share(Block(name, (leaf.start, leaf.stop)), None, self._all(leaf.cotangent, arrays)))
+        return {name: _summed(found, arrays[name]) for name, found in shares.items()}
 
     def _all(self, g: Symbol, arrays: Mapping[str, Array]) -> Array:
         """A cotangent for all steps (or, where it was summed on the way, that sum)."""
@@ -201,38 +176,39 @@ def _multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
     np.matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
 
 
-def _weight_place(weight: Symbol) -> Place:
-    if weight.op == "rows":
-        return Place(weight.args[0].args[0], "", weight.params["start"], weight.params["stop"])
-    return Place(weight.args[0])
+class _Share(NamedTuple):
+    """leftᵀ @ right over all rows, for a block of a weight; without `left`, the sum of the rows of `right`."""
+
+    block: Block
+    left: Array | None
+    right: Array
 
 
-def _summed(shares: list[tuple[Place, Array, Array]], weight: Array) -> Array:
-    """Σ leftᵀ @ right over all rows, each share in its place in a gradient shaped like the weight."""
+def _summed(shares: list[_Share], weight: Array) -> Array:
+    """The gradient of a weight, from its shares."""
     total = arena.take(weight.shape, weight.dtype)
-    alone = len(shares) == 1 and total[shares[0][0].start : shares[0][0].stop].shape == weight.shape
-    if not alone:
+    whole = len(shares) == 1 and shares[0].block.rows in (None, (0, len(weight))) and shares[0].block.columns is None
+    if not whole:
         total[...] = 0
-    for place, left, right in shares:
-        left, right = (a.reshape(-1, a.shape[-1]) if a is right or a.ndim == right.ndim else a.reshape(-1) for a in (left, right))
-        if alone:
-            np.matmul(left.T, right, out=total)
+    for block, left, right in shares:
+        right = right.reshape(-1, right.shape[-1])
+        left = np.ones(len(right), right.dtype) if left is None else left.reshape(-1, left.shape[-1]).T
+        if whole:
+            np.matmul(left, right, out=total)
         else:
-            total[place.start : place.stop] += left.T @ right
+            part = total if block.rows is None else total[slice(*block.rows)]
+            part = part if block.columns is None else part[:, slice(*block.columns)]
+            part += left @ right
     return total
 
 
-def _rows(place: Place, weights: Mapping[str, Array]) -> Array:
-    return weights[place.array][place.start : place.stop]
-
-
-def _evaluate(value: Any, weights: Mapping[str, Array]) -> Array:
+def _evaluate(value: Any, given: Mapping[str, Array]) -> Array:
     """A vector that is made of weights alone."""
     if not isinstance(value, Symbol):
         return value
     if value.op == "name":
-        return weights[value.args[0]]
-    args = [_evaluate(a, weights) for a in value.args]
+        return given[weight_name(value.args[0])]
+    args = [_evaluate(a, given) for a in value.args]
     if value.op == "part":
         return args[0][value.params["start"] : value.params["stop"]]
     return getattr(elementwise, value.op).primitive.forward(np, *args, **value.params)
@@ -245,15 +221,17 @@ _reading = threading.Lock()
 
 
 def kernel_of(
-    step: Step, dtype: Any, x_width: int, states: Mapping[str, int], weights: Mapping[str, tuple[int, ...] | None]
-) -> Kernel:
+    step: Step, dtype: Any, x_width: int, states: Mapping[str, int], weights: Mapping[str, tuple[int, ...] | None],
+    constants: Mapping[str, int],
+) -> Kernel:  # fmt: skip
     """The kernel of a step for these sizes, read at first need; raises NotCompilable."""
-    key = (dtype, x_width, tuple(states.items()), tuple(weights.items()))
+    sizes = (x_width, tuple(states.items()), tuple(weights.items()), tuple(constants.items()))
+    key = (chosen(), dtype, sizes)
     with _reading:
         known = _kernels.setdefault(step, {})
         if key not in known:
             try:
-                known[key] = Kernel(read(step, x_width, states, weights), dtype)
+                known[key] = Kernel(read(step, x_width, states, weights, constants), dtype)
             except NotCompilable as reason:
                 known[key] = str(reason)
         found = known[key]

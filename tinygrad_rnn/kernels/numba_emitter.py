@@ -12,8 +12,10 @@ import hashlib
 import importlib.util
 import logging
 import os
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ TEXTS = {
 ATOMS = frozenset(TEXTS) - {"copy"}
 SIMPLE = frozenset(["add", "subtract", "multiply", "negative", "square"])
 """Operations that may be written inside another one's expression."""
+_TIMES = {"": [], "t": ["t"], "before": ["t + before"], "after": ["t + after"], "old": ["old"], "new": ["new"]}
 _ARRAYS = 4
 """At most so many arrays are read in one loop."""
 
@@ -94,17 +97,19 @@ class Loop:
     sizes: list[int]
 
     def compiled(self) -> Callable[..., None]:
-        """loop(T, backwards, before, gemm, gemv, bits, sizes, *arrays), kept on disk."""
-        path = _folder() / f"loop_{hashlib.sha256(self.source.encode()).hexdigest()[:20]}.py"
+        """loop(T, backwards, before, gemm, gemv, bits, sizes, counts, *arrays), kept on disk."""
+        path = _folder() / f"tinygrad_rnn_loop_{hashlib.sha256(self.source.encode()).hexdigest()[:20]}.py"
         if not path.exists():
             part = path.with_suffix(f".{os.getpid()}")
             part.write_text(self.source, encoding="utf-8")
             part.replace(path)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return _Announced(module.loop)
+        if path.stem not in sys.modules:
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[path.stem] = module  # Numba looks it up there when it reads machine code back
+        return _Announced(sys.modules[path.stem].loop)
 
 
 class _Announced:
@@ -144,11 +149,10 @@ def emit(schedule: Schedule, dtype: Any) -> Loop:
 class _Writer:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        steps = [_inlined(schedule, stage.products, stage.assignments) for stage in schedule.stages]
-        self.stages = steps
-        crossing = self._crossing(steps)
+        self.stages = _inlined(schedule)
+        crossing = self._crossing(self.stages)
         kind = lambda step: "rows" if isinstance(step, Product) or step.target in crossing else "row"
-        self.homes = Homes(schedule, [s for stage in steps for s in stage], kind, whole_rows=False)
+        self.homes = Homes(schedule, [s for stage in self.stages for s in stage], kind, whole_rows=False)
         self.sizes: list[int] = []
 
     def loop(self, dtype: str) -> Loop:
@@ -159,23 +163,20 @@ class _Writer:
             if rows:
                 body += ["for n in range(N):", *(f"    {line}" for line in rows)]
         arrays = [a for a in self.homes.arrays() if a not in self._scratch]
-        rows = next(a for a in arrays if self._shape(a)[0] in ("steps", "states"))
+        scratch = [f"    {n} = np.empty({self._size(width)}, number)" for n, width in self._scratch.items()]
         lines = [
             '@numba.njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)',
-            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, {', '.join(arrays)}):",
-            f"    N = {rows}.shape[1]",
-            *(f"    {name} = np.empty({self._size(width)}, {rows}.dtype)" for name, width in self._scratch.items()),
+            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, counts, {', '.join(arrays)}):",
             *(f"    size{i} = sizes[{i}]" for i in range(len(self.sizes))),
+            *scratch,
             "    after = 1 - before",
             "    for s in range(T):",
             "        t = T - 1 - s if backwards else s",
             "        old = s & 1",
             "        new = 1 - old",
+            "        N = counts[t]",
             *(f"        {line}" for line in body),
         ]
-        scratch = [i for i, line in enumerate(lines) if " = np.empty(" in line]
-        told = [i for i, line in enumerate(lines) if " = sizes[" in line]
-        lines[3 : 3 + len(scratch) + len(told)] = [lines[i] for i in (*told, *scratch)]
         buffers = {n: shape for n, shape in self.homes.buffers.items() if n not in self._scratch}
         source = _PRELUDE.format(dtype=dtype, tanh=_TANH[dtype]) + "\n".join([*lines, ""])
         return Loop(source, arrays, buffers, self.sizes)
@@ -198,17 +199,19 @@ class _Writer:
 
     def _product(self, step: Product) -> str:
         a, out, weight = self._rows(step.a), self._rows(step.target), step.weight.array
-        if step.weight.stop is not None:
-            weight += f"[{self._size(step.weight.start)}:{self._size(step.weight.stop)}]"
+        if step.weight.rows is not None and step.weight.columns is not None:
+            ends = [f"{self._size(a)}:{self._size(b)}" for a, b in (step.weight.rows, step.weight.columns)]
+            weight += f"[{', '.join(ends)}]"
         return f"multiply(gemm, gemv, bits, {a}, {weight}, {out}, {step.transposed})"
 
     def _rows(self, value: Any) -> str:
         """All rows of a value, as an array."""
         place = self._place(value)
-        kind, width = self.homes.shape(place)
-        time = {"": "", "t": "[t]", "before": "[t + before]", "after": "[t + after]", "old": "[old]", "new": "[new]"}
-        piece = "" if place[2:] in ((0, width), (0, None)) else f"[:, {self._size(place.start)}:{self._size(place.stop or 0)}]"
-        return place.array + time[place.time] + piece
+        _, width = self.homes.shape(place)
+        key = [*_TIMES[place.time], ":N"]
+        if place[2:] not in ((0, width), (0, None)):
+            key.append(f"{self._size(place.start)}:{self._size(place.stop or 0)}")
+        return f"{place.array}[{', '.join(key)}]"
 
     def _row(self, step: Assign) -> list[str]:
         target = self._entry(step.target)
@@ -228,10 +231,9 @@ class _Writer:
             return f"number({float(value)!r})"
         place = self._place(value)
         kind, _ = self.homes.shape(place)
-        time = {"": [], "t": ["t"], "before": ["t + before"], "after": ["t + after"], "old": ["old"], "new": ["new"]}
         row = [] if kind in ("vector", "row") else ["n"]
         column = f"{self._size(place.start)} + j" if place.start else "j"
-        return f"{place.array}[{', '.join([*time[place.time], *row, column])}]"
+        return f"{place.array}[{', '.join([*_TIMES[place.time], *row, column])}]"
 
     def _place(self, value: Any) -> Place:
         place = self.homes.place(value)
@@ -242,9 +244,6 @@ class _Writer:
         place = self._place(value)
         return self.homes.shape(place)[1] if place.stop is None else place.stop - place.start
 
-    def _shape(self, array: str) -> tuple[str, int]:
-        return self.homes.shape(Place(array))
-
     def _size(self, value: int) -> str:
         """The name of a number that depends on the layer's sizes."""
         if value == 0:
@@ -254,30 +253,32 @@ class _Writer:
         return f"size{self.sizes.index(value)}"
 
 
-def _inlined(schedule: Schedule, products: list[Product], assignments: list[Assign]) -> list[Step]:
-    """A stage in which simple temporaries that are read once are written where they are read."""
-    steps = list(assignments)
-    uses: dict[Any, int] = {}
-    for step in (*products, *steps):
-        for a in reads(step):
-            uses[whole(a)] = uses.get(whole(a), 0) + 1
-    defined: dict[Any, Assign] = {}
-    targets = [s.target for s in steps]
-    kept: list[Step] = list(products)
-    for step in steps:
-        args = tuple(defined.get(a, a) if isinstance(a, Symbol) else a for a in step.args)
-        merged = Assign(step.target, step.op, args)
-        if len(set(_arrays(merged))) > _ARRAYS:
-            flat = [defined.pop(a) for a in step.args if isinstance(a, Symbol) and a in defined]
-            kept += flat
-            merged = step
-        temporary = isinstance(step.target, Symbol) and schedule.place(step.target) is None
-        once = temporary and uses.get(step.target, 0) == 1 and targets.count(step.target) == 1
-        if once and step.op in SIMPLE and any(step.target in reads(s) for s in steps):
-            defined[step.target] = merged
-        else:
-            kept.append(merged)
-    return kept
+def _inlined(schedule: Schedule) -> list[list[Step]]:
+    """The stages, in which simple temporaries that are read once are written where they are read."""
+    steps = [s for stage in schedule.stages for s in (*stage.products, *stage.assignments)]
+    uses = Counter(whole(a) for s in steps for a in reads(s))
+    writes = Counter(s.target for s in steps)
+
+    def movable(step: Assign, among: list[Assign]) -> bool:
+        fixed = [a for a in reads(step) if (schedule.place(a) or Place("")).array.startswith("carry")]
+        once = uses[step.target] == writes[step.target] == 1 and any(step.target in reads(s) for s in among)
+        return once and step.op in SIMPLE and schedule.place(step.target) is None and not fixed
+
+    found: list[list[Step]] = []
+    for stage in schedule.stages:
+        waiting: dict[Any, Assign] = {}
+        kept: list[Step] = list(stage.products)
+        for step in stage.assignments:
+            merged = Assign(step.target, step.op, tuple(waiting.get(a, a) for a in step.args))
+            if len(set(_arrays(merged))) > _ARRAYS:
+                kept += [waiting[a] for a in step.args if a in waiting]
+                merged = step
+            if movable(step, stage.assignments):
+                waiting[step.target] = merged
+            else:
+                kept.append(merged)
+        found.append(kept)
+    return found
 
 
 def _arrays(step: Assign) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn.kernels.buffers import Homes, Step
 from tinygrad_rnn.kernels.program import POINTWISE
-from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
+from tinygrad_rnn.kernels.schedule import Assign, Block, Place, Product, Schedule
 from tinygrad_rnn.symbols import Symbol
 
 ATOMS = frozenset(op for op in POINTWISE if isinstance(getattr(np, op, None), np.ufunc)) | {"where"}
@@ -39,27 +39,34 @@ class Loop:
     constants: dict[str, float]
 
     def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
-        """loop(steps, before, after, *arrays): `steps` is the order of time; before and after are 0 and 1, or 1 and 0."""
+        """loop(steps, before, after, counts, *arrays): `steps` is the order of time; (before, after) is (0, 1) or (1, 0)."""
         names: dict[str, Any] = {op: getattr(xp, op) for op in ATOMS | {"matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
         exec(compile(self.source, "<kernel>", "exec"), names)
         return names["loop"]  # type: ignore[no-any-return]
 
 
-def emit(schedule: Schedule, copying: bool = True) -> Loop:
-    """Write a schedule down; `copying` pieces out and in, which does not pay for a single row."""
-    return _Writer(schedule, copying).loop()
+def emit(schedule: Schedule, copying: bool = True, ragged: bool = False) -> Loop:
+    """Write a schedule down.
+
+    Args:
+        schedule: what to write.
+        copying: copy pieces out and in, which does not pay for a single row.
+        ragged: the loop is told how many rows take part in each step, always the first ones.
+    """
+    return _Writer(schedule, copying, ragged).loop()
 
 
 class _Writer:
-    def __init__(self, schedule: Schedule, copying: bool) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, copying: bool, ragged: bool) -> None:
+        self.schedule, self.ragged = schedule, ragged
         steps: list[Step] = [s for stage in schedule.stages for s in (*stage.products, *stage.assignments)]
         if copying:
             steps = self._copying_pieces(steps)
         kind = lambda step: "truths" if isinstance(step, Assign) and step.op in TRUTHS else "rows"
         self.homes = Homes(schedule, steps, kind, whole_rows=copying)
         self.constants: dict[str, float] = {}
+        self.blocks: dict[Block, str] = {}
         self.fixed: dict[Place, str] = {}
         self.moving: dict[Place, str] = {}
 
@@ -68,10 +75,12 @@ class _Writer:
         arrays = self.homes.arrays()
         turns = any(place.time in ("old", "new") for place in self.moving)
         lines = [
-            f"def loop(steps, before, after, {', '.join(arrays)}):",
+            f"def loop(steps, before, after, counts, {', '.join(arrays)}):",
             *(f"    {name} = {self._view(place)}" for place, name in self.fixed.items()),
+            *(f"    {name} = {b.array}[{b.rows[0]}:{b.rows[1]}, {b.columns[0]}:{b.columns[1]}]" for b, name in self.blocks.items()),
             *(["    old, new = 0, 1"] if turns else []),
             "    for t in steps:",
+            *(["        n = counts[t]"] if self.ragged else []),
             *(f"        {name} = {self._view(place)}" for place, name in self.moving.items()),
             *(f"        {line}" for line in body),
             *(["        old, new = new, old"] if turns else []),
@@ -112,7 +121,7 @@ class _Writer:
     def _lines(self, step: Step) -> list[str]:
         out = self._name(step.target)
         if isinstance(step, Product):
-            weight = self._name(step.weight) + ".T" * step.transposed
+            weight = self._weight(step.weight) + ".T" * step.transposed
             return [f"matmul({self._name(step.a)}, {weight}, {out})"]
         args = [self._name(a) for a in step.args]
         if step.op == "copy":
@@ -129,16 +138,25 @@ class _Writer:
             self.constants[name] = value
             return name
         kind, width = self.homes.shape(place)
-        if place.stop is None and kind != "matrix":
-            place = place._replace(stop=width)
-        if not place.time and place[2:] in ((0, width), (0, None)):
+        place = place._replace(stop=width if place.stop is None else place.stop)
+        limited = self.ragged and kind != "vector"
+        if not place.time and place[2:] == (0, width) and not limited:
             return place.array
-        names = self.moving if place.time else self.fixed
+        names = self.moving if place.time or limited else self.fixed
         return names.setdefault(place, f"{place.array}_{place.time}{len(names)}")
+
+    def _weight(self, block: Block) -> str:
+        if block.rows is None:
+            return block.array
+        return self.blocks.setdefault(block, f"{block.array}_{len(self.blocks)}")
 
     def _view(self, place: Place) -> str:
         kind, width = self.homes.shape(place)
         key = {"t": ["t"], "before": ["t + before"], "after": ["t + after"]}.get(place.time, [place.time] * bool(place.time))
-        if place[2:] != (0, width):
-            key += [":"] * (kind not in ("matrix", "vector")) + [f"{place.start}:{place.stop}"]
+        limited = self.ragged and kind != "vector"
+        piece = place[2:] != (0, width)
+        if limited or (piece and kind != "vector"):
+            key.append(":n" if limited else ":")
+        if piece:
+            key.append(f"{place.start}:{place.stop}")
         return f"{place.array}[{', '.join(key)}]"

@@ -68,6 +68,8 @@ class Program:
     """The states that the step starts from, h first."""
     after: tuple[Symbol, ...]
     """The states that it leaves."""
+    constants: tuple[Symbol, ...]
+    """Row values that are the same at all steps."""
     seeds: tuple[Symbol, ...]
     """The cotangents of the states that it leaves."""
     forward: tuple[Symbol, ...]
@@ -113,14 +115,21 @@ class Program:
 
 
 def read(
-    step: Step, x_width: int, states: Mapping[str, int], weights: Mapping[str, tuple[int, ...] | None]
+    step: Step,
+    x_width: int,
+    states: Mapping[str, int],
+    weights: Mapping[str, tuple[int, ...] | None],
+    constants: Mapping[str, int] | None = None,
 ) -> Program:
     """The program of a step, for an input of that many features, states and weights of those shapes.
 
-    Raises NotCompilable.
+    `constants` are further names that the step finds among its weights: row values that are the same at all
+    steps and get no gradient (a dropout mask), with their widths. Raises NotCompilable.
     """
     before = tuple(symbol(f"{name}₋") for name in states)
     names = {name: None if shape is None else symbol(name) for name, shape in weights.items()}
+    fixed = {symbol(name): width for name, width in (constants or {}).items()}
+    names |= {name: symbol(name) for name in constants or {}}
     try:
         after = step(X, before if len(before) > 1 else before[0], SimpleNamespace(**names))
     except Exception as error:  # whatever a user's step does that symbols cannot
@@ -129,12 +138,12 @@ def read(
     if len(after) != len(before) or not all(isinstance(a, Symbol) for a in after):
         raise NotCompilable(f"expected the step to return {len(before)} states, got {after}")
     shapes = {symbol(n): s for n, s in weights.items() if s is not None}
-    form = _Form({X: x_width, **dict(zip(before, states.values(), strict=True))}, shapes)
+    form = _Form({X: x_width, **dict(zip(before, states.values(), strict=True)), **fixed}, shapes)
     after = tuple(form(a) for a in after)
     for name, a, width in zip(states, after, states.values(), strict=True):
         if a in form.vectors or form.width[a] != width:
             raise NotCompilable(f"expected a state {name} of {width} features, got {a}")
-    return _Differentiator(form, before, after).program()
+    return _Differentiator(form, before, after, tuple(fixed)).program()
 
 
 def _ordered(values: Iterable[Symbol]) -> list[Symbol]:
@@ -194,6 +203,8 @@ class _Form:
             return self.product(args[0], args[1], False)
         if op in ("matrix_transpose", "permute_dims") and args[0] in self.weights or op == "split":
             return Symbol(op, tuple(args), value.params)
+        if op == "concatenate" and value.params["axis"] in (1, -1):
+            return Symbol(op, tuple(args), value.params)
         if op == "part":
             return self._part(args[0], value.params["index"])
         if op in POINTWISE:
@@ -201,10 +212,18 @@ class _Form:
         raise NotCompilable(f"{op} is neither a product with a weight nor computed entry by entry")
 
     def product(self, a: Any, weight: Any, transposed: bool) -> Symbol:
-        """a @ weight, or a @ weightᵀ."""
+        """a @ weight, or a @ weightᵀ; of values side by side, the sum of each one's product with its block."""
         if isinstance(weight, Symbol) and weight.op in ("matrix_transpose", "permute_dims"):
             weight, transposed = weight.args[0], not transposed
         shape = self.weight_shape(weight)
+        if isinstance(a, Symbol) and a.op == "concatenate" and len(shape) == 2:
+            terms, start = [], 0
+            for part in a.args:
+                stop = start + self.width.get(part, 0)
+                rows, columns = ((0, shape[0]), (start, stop)) if transposed else ((start, stop), (0, shape[1]))
+                terms.append(self.product(part, self.block(weight, rows, columns), transposed))
+                start = stop
+            return self.total(terms)
         if a not in self.width or a in self.vectors or len(shape) != 2:
             raise NotCompilable(f"expected the product of a row value and a weight matrix, got {a} and {weight}")
         out, inner = shape if transposed else shape[::-1]
@@ -213,34 +232,40 @@ class _Form:
         return self._known(Symbol("product", (a, weight), {"transposed": transposed}), out)
 
     def weight_shape(self, weight: Any) -> tuple[int, ...]:
-        """The shape of a weight or of some of its rows; () where it is neither."""
-        if isinstance(weight, Symbol) and weight.op == "rows":
-            return (weight.params["stop"] - weight.params["start"], *self.weights[weight.args[0]][1:])
+        """The shape of a weight or of a block of one; () where it is neither."""
+        if isinstance(weight, Symbol) and weight.op == "block":
+            (top, bottom), (left, right) = weight.params["rows"], weight.params["columns"]
+            return (bottom - top, right - left)
         return self.weights.get(weight, ())
+
+    def block(self, weight: Symbol, rows: tuple[int, int], columns: tuple[int, int]) -> Symbol:
+        """Some rows and columns of a weight matrix."""
+        if weight.op == "block":
+            (top, _), (left, _) = weight.params["rows"], weight.params["columns"]
+            rows, columns = (top + rows[0], top + rows[1]), (left + columns[0], left + columns[1])
+            weight = weight.args[0]
+        made = Symbol("block", (weight,), {"rows": rows, "columns": columns})
+        self._done[made] = made
+        return made
 
     def _part(self, split: Symbol, index: int) -> Symbol:
         of, sections = split.args[0], split.params["indices_or_sections"]
-        axis = split.params["axis"]
-        shape = self.weight_shape(of)
-        if shape and axis in (0, -len(shape)):
-            width, op = shape[0], "rows" if len(shape) == 2 else "part"
-        elif of in self.width and axis in (1, -1):
-            width, op = self.width[of], "part"
-        else:
-            raise NotCompilable(f"expected to split features, got {split}")
-        if width % sections:
-            raise NotCompilable(f"expected {width} features to divide into {sections} parts")
-        length = width // sections
-        return self.piece(of, op, index * length, (index + 1) * length)
+        axis, shape = split.params["axis"], self.weight_shape(of)
+        rank = len(shape) or 2
+        axis += rank * (axis < 0)
+        whole = shape[axis] if shape else self.width.get(of, 0)
+        if not whole or whole % sections or (not shape and axis != 1):
+            raise NotCompilable(f"expected features that divide into {sections} parts, got {split}")
+        ends = (index * whole // sections, (index + 1) * whole // sections)
+        if len(shape) < 2:
+            return self.piece(of, *ends)
+        return self.block(of, *((ends, (0, shape[1])) if axis == 0 else ((0, shape[0]), ends)))
 
-    def piece(self, of: Symbol, op: str, start: int, stop: int) -> Symbol:
-        """Features (or a matrix' rows) start:stop of a value; a piece of a piece is a piece of the whole."""
-        if of.op == op:
-            return self.piece(of.args[0], op, of.params["start"] + start, of.params["start"] + stop)
-        made = Symbol(op, (of,), {"start": start, "stop": stop})
-        if op == "rows":
-            self._done[made] = made
-            return made
+    def piece(self, of: Symbol, start: int, stop: int) -> Symbol:
+        """Features start:stop of a value; a piece of a piece is a piece of the whole."""
+        if of.op == "part":
+            return self.piece(of.args[0], of.params["start"] + start, of.params["start"] + stop)
+        made = Symbol("part", (of,), {"start": start, "stop": stop})
         if of in self.vectors:
             self.vectors.add(made)
         return self._known(made, stop - start)
@@ -309,8 +334,10 @@ class _Form:
 class _Differentiator:
     """Runs the rules of the forward program's operations on symbols, from the last to the first."""
 
-    def __init__(self, form: _Form, before: tuple[Symbol, ...], after: tuple[Symbol, ...]) -> None:
-        self.form, self.before, self.after = form, before, after
+    def __init__(
+        self, form: _Form, before: tuple[Symbol, ...], after: tuple[Symbol, ...], constants: tuple[Symbol, ...]
+    ) -> None:
+        self.form, self.before, self.after, self.constants = form, before, after, constants
         self.order = [v for v in _ordered(after) if v in form.width]
         self.received: dict[Symbol, list[Symbol]] = defaultdict(list)
         self.pieces: dict[Symbol, dict[tuple[int, int], Symbol]] = defaultdict(dict)
@@ -325,7 +352,7 @@ class _Differentiator:
             form.width[seed] = form.width[value]
             self._send(value, seed)
         for value in reversed(self.order):
-            if value is X or value in self.before:
+            if value in (X, *self.before, *self.constants):
                 continue
             terms = self._terms(value)
             if terms:
@@ -341,8 +368,8 @@ class _Differentiator:
             for k, (b, a) in enumerate(zip(self.before, self.after, strict=True))
         )
         return Program(
-            self.before, self.after, seeds, forward, (*again, *computed), carries, tuple(self.products), tuple(self.sums),
-            dx, saved, kept, form.width, frozenset(form.vectors),
+            self.before, self.after, self.constants, seeds, forward, (*again, *computed), carries,
+            tuple(self.products), tuple(self.sums), dx, saved, kept, form.width, frozenset(form.vectors),
         )  # fmt: skip
 
     def _through(self, value: Symbol, g: Symbol) -> None:
@@ -396,7 +423,7 @@ class _Differentiator:
 
     def _split(self, roots: Iterable[Symbol], forward: set[Symbol]) -> tuple[set[Symbol], list[Symbol]]:
         """What the backward expressions read of forward values, and what they compute, in order."""
-        available = forward | {X, *self.before, *self.form.vectors}
+        available = forward | {X, *self.before, *self.constants, *self.form.vectors}
         reads: set[Symbol] = set()
         done: dict[Symbol, None] = {}
         stack = [(v, False) for v in reversed(list(roots))]
@@ -413,7 +440,7 @@ class _Differentiator:
 
     def _saved(self, reads: set[Symbol], forward: Sequence[Symbol]) -> tuple[tuple[Symbol, ...], list[Symbol]]:
         """What to keep of the values that are read; the cheap ones are computed again instead."""
-        free = {X, *self.before, *self.after, *self.form.vectors}
+        free = {X, *self.before, *self.after, *self.constants, *self.form.vectors}
         factors = {p.args[0] for p, _ in self.products}
         saved: list[Symbol] = []
         again: list[Symbol] = []

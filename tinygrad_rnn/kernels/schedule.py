@@ -11,7 +11,7 @@ temporaries, and how to keep those is the emitter's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,13 +40,38 @@ class Assign(NamedTuple):
     args: tuple[Any, ...]
 
 
+class Block(NamedTuple):
+    """A weight matrix, or some rows and columns of one."""
+
+    array: str
+    rows: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+
+    def of(self, arrays: Mapping[str, Any]) -> Any:
+        """The block itself."""
+        found = arrays[self.array]
+        return found if self.rows is None or self.columns is None else found[slice(*self.rows), slice(*self.columns)]
+
+
 class Product(NamedTuple):
-    """target = a @ weightᵀ where transposed, else a @ weight; the weight is some rows of an array."""
+    """target = a @ weightᵀ where transposed, else a @ weight."""
 
     target: Symbol
     a: Symbol
-    weight: Place
+    weight: Block
     transposed: bool
+
+
+def weight_name(name: str) -> str:
+    """The array of a weight; a weight inside a module, "drive.weight", becomes a plain name."""
+    return "w_" + name.replace(".", "_")
+
+
+def block_of(weight: Symbol) -> Block:
+    """The block that a symbol stands for."""
+    if weight.op == "block":
+        return Block(weight_name(weight.args[0].args[0]), weight.params["rows"], weight.params["columns"])
+    return Block(weight_name(weight.args[0]))
 
 
 @dataclass
@@ -93,7 +118,7 @@ class Schedule:
         found = set()
         for stage in self.stages:
             for product in stage.products:
-                found |= {product.weight, self.place(product.target), self.place(product.a)}
+                found |= {Place(product.weight.array), self.place(product.target), self.place(product.a)}
             for a in stage.assignments:
                 found |= {self.place(v) for v in (a.target, *a.args)}
         return sorted({place.array for place in found if place is not None})
@@ -127,9 +152,9 @@ def lowering(atoms: frozenset[str]) -> Callable[[Symbol], Symbol | None]:
 def forward_schedule(program: Program, training: bool, atoms: frozenset[str]) -> Schedule:
     """The loop of the forward pass; without `training` nothing is kept beyond its step."""
     made = _Maker(program, "forward" if training else "inference", atoms)
-    made.put(X, Place("x", "t"), "steps")
+    made.put_given()
     for k, (before, after) in enumerate(zip(program.before, program.after, strict=True)):
-        whole = k == 0 or (training and program.kept[k])
+        whole = k == 0 or training
         kind, old, new = ("states", "before", "after") if whole else ("pair", "old", "new")
         made.put(before, Place(f"state{k}", old), kind)
         made.receive(after, Place(f"state{k}", new), kind)
@@ -157,7 +182,7 @@ def backward_schedule(program: Program, atoms: frozenset[str]) -> Schedule:
 
 def _backward(program: Program, atoms: frozenset[str], copied: bool) -> Schedule:
     made = _Maker(program, "backward", atoms)
-    made.put(X, Place("x", "t"), "steps")
+    made.put_given()
     made.put(DY, Place("dy", "t"), "steps", program.width[program.before[0]])
     for k, (before, after) in enumerate(zip(program.before, program.after, strict=True)):
         if program.kept[k]:
@@ -232,6 +257,12 @@ class _Maker:
         self.array(place, kind, width)
         self.schedule.places.setdefault(value, place._replace(stop=width))
 
+    def put_given(self) -> None:
+        """The input, and what is the same at all steps."""
+        self.put(X, Place("x", "t"), "steps")
+        for i, constant in enumerate(self.program.constants):
+            self.put(constant, Place(f"constant{i}"), "rows")
+
     def receive(self, value: Any, place: Place, kind: str, width: int | None = None) -> None:
         """Let the step compute a value right there; where it cannot be, copy it there at the end."""
         width = width or self.schedule.width[value]
@@ -269,13 +300,9 @@ class _Maker:
 
     def product(self, value: Symbol) -> Product:
         """The product that a value stands for."""
-        a, weight = value.args
-        rows = Place(f"w_{weight.args[0]}")
-        if weight.op == "rows":
-            start, stop = weight.params["start"], weight.params["stop"]
-            rows = Place(f"w_{weight.args[0].args[0]}", "", start, stop)
-        self.array(rows, "matrix", 0)
-        return Product(value, a, rows, value.params["transposed"])
+        block = block_of(value.args[1])
+        self.schedule.shapes[block.array] = ("matrix", 0)
+        return Product(value, value.args[0], block, value.params["transposed"])
 
     def finished(self, values: Sequence[Symbol]) -> Schedule:
         """The schedule that computes the values, in that order."""

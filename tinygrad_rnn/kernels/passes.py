@@ -1,0 +1,148 @@
+"""A schedule with its loop: which emitter wrote it, and how it is called.
+
+Numba's loop where Numba (extra "fast") is installed and knows every operation of the cell, else NumPy's.
+`with emitter("numpy")` asks for one of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_rnn.kernels import numpy_emitter
+from tinygrad_rnn.kernels.arena import arena
+from tinygrad_rnn.kernels.program import NotCompilable
+from tinygrad_rnn.kernels.schedule import Schedule
+
+Array = Any
+log = logging.getLogger("tinygrad_rnn")
+_asked: list[str] = []
+
+
+class Length(NamedTuple):
+    """How long the sequences are: all `steps`, or each of the `rows` its own `ends`, longest first."""
+
+    steps: int
+    rows: int
+    ends: Array | None = None
+
+    def room(self, shape: tuple[str, int], dtype: Any) -> Array:
+        """An array for a kind and width of a schedule; where no step may write, zeros."""
+        kind, width = shape
+        lengths = {"steps": (self.steps, self.rows), "states": (self.steps + 1, self.rows), "pair": (2, self.rows)}
+        made = arena.take((*lengths.get(kind, (self.rows,)), width), bool if kind == "truths" else dtype)
+        if self.ends is not None and kind in ("steps", "states"):
+            made[...] = 0
+        return made
+
+    @property
+    def longest(self) -> int:
+        """The steps that at least one sequence reaches."""
+        return self.steps if self.ends is None else int(self.ends[0])
+
+    def counts(self) -> Array:
+        """How many rows take part in each step."""
+        if self.ends is None:
+            return np.full(self.steps, self.rows)
+        return (self.ends[None, :] > np.arange(self.steps)[:, None]).sum(axis=1)
+
+
+class Pass:
+    """One pass over a sequence: call it with the arrays that are there, it adds the others and runs."""
+
+    def __init__(self, schedule: Schedule, dtype: Any) -> None:
+        self.schedule, self.dtype = schedule, dtype
+
+    def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
+        """Run; `reverse` is the layer's direction."""
+        raise NotImplementedError
+
+    def _complete(self, arrays: dict[str, Array], loop: Any, length: Length) -> list[Array]:
+        for name in loop.arrays:
+            if name not in arrays:
+                arrays[name] = length.room(self.schedule.shapes.get(name) or loop.buffers[name], self.dtype)
+        return [arrays[name] for name in loop.arrays]
+
+    def _backwards(self, reverse: bool) -> bool:
+        """Whether the loop runs from the last step to the first."""
+        return reverse != (self.schedule.name == "backward")
+
+
+class NumpyPass(Pass):
+    """The loop of `numpy_emitter`; another one for single rows, and for sequences of different lengths."""
+
+    def __init__(self, schedule: Schedule, dtype: Any) -> None:
+        super().__init__(schedule, dtype)
+        self.loops: dict[tuple[bool, bool], tuple[numpy_emitter.Loop, Callable[..., None]]] = {}
+
+    def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
+        """Run; vectors are laid out for every row first, since that is faster added."""
+        several, ragged = length.rows > 1, length.ends is not None
+        if (several, ragged) not in self.loops:
+            made = numpy_emitter.emit(self.schedule, copying=several, ragged=ragged)
+            self.loops[several, ragged] = made, made.compiled(np, self.dtype)
+        written, run = self.loops[several, ragged]
+        if not ragged:
+            for name in self.schedule.vectors:
+                arrays[name] = np.tile(arrays[name], (length.rows, 1))
+        steps = length.longest
+        order = range(steps - 1, -1, -1) if self._backwards(reverse) else range(steps)
+        counts = length.counts().tolist() if ragged else ()
+        run(order, int(reverse), int(not reverse), counts, *self._complete(arrays, written, length))
+
+
+class NumbaPass(Pass):
+    """The loop of `numba_emitter`."""
+
+    def __init__(self, schedule: Schedule, dtype: Any) -> None:
+        super().__init__(schedule, dtype)
+        from tinygrad_rnn.kernels import blas, numba_emitter
+
+        self.blas = blas.find("s" if dtype == np.float32 else "d")
+        self.loop = numba_emitter.emit(schedule, dtype)
+        self.run = self.loop.compiled()
+        self.sizes = np.array(self.loop.sizes, np.int64)
+
+    def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
+        """Run; without holding Python's lock."""
+        given = map(np.ascontiguousarray, self._complete(arrays, self.loop, length))
+        order = length.longest, self._backwards(reverse), int(reverse)
+        self.run(*order, *self.blas, self.sizes, length.counts(), *given)
+
+
+def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any) -> Pass:
+    """The best pass there is; `scheduled(atoms)` gives the schedule in an emitter's operations."""
+    if chosen() == "numba":
+        from tinygrad_rnn.kernels import numba_emitter
+
+        try:
+            return NumbaPass(scheduled(numba_emitter.ATOMS), dtype)
+        except NotCompilable as reason:
+            log.info("not compiled by Numba, runs on NumPy: %s", reason)
+    return NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
+
+
+def chosen() -> str:
+    """The emitter in use: "numba" where it is installed, unless `emitter` says otherwise."""
+    if _asked:
+        return _asked[-1]
+    return "numba" if importlib.util.find_spec("numba") else "numpy"
+
+
+@contextmanager
+def emitter(name: str) -> Iterator[None]:
+    """Use the loops of that emitter, "numba" or "numpy", inside the `with` block."""
+    if name not in ("numba", "numpy"):
+        raise ValueError(f"expected emitter 'numba' or 'numpy', got {name!r}")
+    if name == "numba" and not importlib.util.find_spec("numba"):
+        raise ImportError("emitter 'numba' needs Numba, which is not installed: pip install 'tinygrad-rnn[fast]'")
+    _asked.append(name)
+    try:
+        yield
+    finally:
+        _asked.pop()
