@@ -29,6 +29,7 @@ FLOORS = {
     "derivatives": 4,
     "checkpoint": 4,
     "kernels": 4,
+    "unfuse": 4,
     "nn": 5,
     "optim": 5,
     "check": 5,

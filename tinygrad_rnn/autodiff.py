@@ -10,6 +10,7 @@ Everything else in this file is that loop with different beginnings and ends.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -17,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator, nullcontext
 from functools import lru_cache
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -508,7 +508,7 @@ def is_grad_enabled() -> bool:
 # -- anomalies -----------------------------------------------------------------------------------------
 
 _lines: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = os.path.dirname(__file__)
 
 
 def _caller() -> str:

@@ -11,7 +11,6 @@ cells is a sum of vectors that cannot be had from norms.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from tinygrad_rnn.autodiff import sweep
 from tinygrad_rnn.levels import group
 from tinygrad_rnn.namespaces import namespace, to_numpy
 from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor
-from tinygrad_rnn.trace import Edge, Graph, Level, Vertex, tape_graph
+from tinygrad_rnn.trace import Edge, Graph, Level, Naming, Vertex, tape_graph
 
 _LEVELS: tuple[Level, ...] = ("op", "gate", "cell", "layer")
 _DIRECTIONS = {"forward": 0, "reverse": 1, "fwd": 0, "rev": 1}
@@ -147,14 +146,12 @@ class Flow:
     def __init__(self, loss: Tensor, module: str | None = None) -> None:
         """Measure; see `flow`."""
         self.loss = loss
-        graph, naming = tape_graph([loss], values=True)
+        graph, naming, (opened,) = tape_graph([loss], values=True)
         if loss.size != 1:
             raise ValueError(f"expected a scalar loss, got shape {loss.shape}: take its sum or mean")
-        self._naming = naming
+        self._naming, self._opened = naming, opened
         scale = _Scale(naming.ids, graph)
-        assert loss.node is not None
-        xp = namespace(loss.data)
-        sweep({loss.node: xp.ones_like(loss.data)}, xp, keep=True, watch=scale)
+        _sweep(opened, watch=scale)
         self._found = scale.found
         self._graph = graph
         states = [v for v in graph.nodes if v.label in ("h", "c") and v.direction is not None and v.time is not None]
@@ -221,17 +218,19 @@ class Flow:
                 if parent is node and d is not None:
                     total[user.scope.time] += to_numpy(d)
 
-        self._sweep(self.loss, watch=gather)
+        _sweep(self._opened, watch=gather)
         return total
 
     def influence(self, losses: Sequence[Tensor], layer: int = -1, direction: str = "fwd") -> np.ndarray[Any, Any]:
         """‖∂L_s/∂h_t‖ for each of several losses on this tape: (S, T); zero where h_t cannot reach L_s."""
-        states = self._row("h", layer, direction)
-        table = np.zeros((len(losses), self.h.shape[2]))
         for s, loss in enumerate(losses):
             if not isinstance(loss, Tensor) or loss.node is None or loss.size != 1:
                 raise ValueError(f"expected recorded scalar losses, got number {s} that is none")
-            found = self._sweep(loss, targets=list(states.values()))
+        _, naming, (_, *opened) = tape_graph([self.loss, *losses])
+        states = self._row("h", layer, direction, naming)
+        table = np.zeros((len(losses), self.h.shape[2]))
+        for s, loss in enumerate(opened):
+            found = _sweep(loss, targets=list(states.values()))
             for t, node in states.items():
                 if node in found:
                     table[s, t] = np.linalg.norm(to_numpy(found[node]).astype(np.float64))
@@ -253,7 +252,7 @@ class Flow:
             matrices[now] = _step_jacobian([row[now] for row in rows], ins, sizes, batch)
         return Jacobians(matrices)
 
-    def _row(self, label: str, layer: int, direction: str) -> dict[int, Node]:
+    def _row(self, label: str, layer: int, direction: str, naming: Naming | None = None) -> dict[int, Node]:
         """The nodes of one layer and direction's states, by time."""
         if direction not in _DIRECTIONS:
             raise ValueError(f"expected direction 'fwd' or 'rev', got {direction!r}")
@@ -263,15 +262,10 @@ class Flow:
         ids = {v.id: v for v in self._states if v.label == label}
         return {
             ids[i].time: n  # type: ignore[misc]
-            for n, i in self._naming.ids.items()
+            for n, i in (naming or self._naming).ids.items()
             if i in ids and isinstance(n, Node) and not isinstance(n, Bundle)
             and _index(ids[i])[:2] == (layer % layers, _DIRECTIONS[direction])
         }  # fmt: skip
-
-    def _sweep(self, loss: Tensor, **how: Any) -> dict[Node, Any]:
-        assert loss.node is not None
-        xp = namespace(loss.data)
-        return sweep({loss.node: xp.ones_like(loss.data)}, xp, keep=True, **how)
 
     def to_json(self) -> str:
         """Norms, weights and edges as JSON text; NaN as null."""
@@ -280,6 +274,8 @@ class Flow:
             return None if a is None else [plain(x) for x in a] if isinstance(a, list) else None if a != a else a
 
         tables = {name: getattr(self, name) for name in ("h", "c", "local", "future")}
+        import json
+
         return json.dumps(
             {
                 **{k: None if a is None else plain(a.tolist()) for k, a in tables.items()},
@@ -304,6 +300,13 @@ class Jacobians:
     def radii(self) -> np.ndarray[Any, Any]:
         """Spectral radius of each: what repeated steps tend to."""
         return np.array([np.nan if np.isnan(m).any() else abs(np.linalg.eigvals(m)).max() for m in self.matrices])
+
+
+def _sweep(loss: Tensor, **how: Any) -> dict[Node, Any]:
+    """The gradients of a scalar loss; its tape is kept."""
+    assert loss.node is not None
+    xp = namespace(loss.data)
+    return sweep({loss.node: xp.ones_like(loss.data)}, xp, keep=True, **how)
 
 
 def _index(v: Vertex) -> tuple[int, int, int]:

@@ -23,10 +23,10 @@ writes, from one template, a recorder with exactly the signature of the operatio
 from __future__ import annotations
 
 import functools
-import inspect
 import linecache
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from types import FunctionType
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,8 +35,32 @@ from tinygrad_rnn.scope import here
 from tinygrad_rnn.symbols import Symbol, symbol, symbolic
 from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, mode
 
+_VARARGS = 0x04
+"""The bit of `co_flags` that says: there is a starred argument (`inspect.CO_VARARGS`)."""
+
 OUTPUT = -1
 """In a plan's `kinds`: the saved value is the operation's output (0, 1, … are its inputs)."""
+
+
+REQUIRED: Any = object()
+"""The default of an argument that has none."""
+
+
+class Argument(NamedTuple):
+    """One argument of an operation's forward function."""
+
+    name: str
+    keyword_only: bool = False
+    default: Any = REQUIRED
+
+
+def asked(rule: Callable[..., Any]) -> tuple[str, ...]:
+    """The names that a rule asks for, in order (`inspect.signature` would cost more than the import)."""
+    if not isinstance(rule, FunctionType) or rule.__dict__:  # a wrapper may say another signature
+        import inspect
+
+        return tuple(inspect.signature(rule).parameters)
+    return rule.__code__.co_varnames[: rule.__code__.co_argcount + rule.__code__.co_kwonlyargcount]
 
 
 class Op(Protocol):
@@ -58,17 +82,24 @@ class Primitive:
         """Read the signature: `xp` first, inputs before the slash (or starred), parameters after."""
         self.forward = forward
         self.name = forward.__name__.strip("_")
-        signature = list(inspect.signature(forward).parameters.values())
-        if not signature or signature[0].name != "xp":
-            raise TypeError(f"expected the first argument of primitive {self.name} to be xp, got {signature}")
-        self.inputs = [p for p in signature[1:] if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
-        self.params = [p for p in signature[1:] if p not in self.inputs]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.inputs)
+        code, names = forward.__code__, asked(forward)
+        first, positional = code.co_posonlyargcount, code.co_argcount
+        self.variadic = bool(code.co_flags & _VARARGS)
+        if names[:1] != ("xp",):
+            raise TypeError(f"expected the first argument of primitive {self.name} to be xp, got {names}")
+        defaults = dict(zip(names[:positional][::-1], (forward.__defaults__ or ())[::-1], strict=False))
+        defaults |= forward.__kwdefaults__ or {}
+        arguments = [
+            Argument(n, i >= positional, defaults.get(n, REQUIRED)) for i, n in enumerate(names)
+        ]
+        starred = [Argument(code.co_varnames[len(names)])] if self.variadic else []
+        self.inputs = arguments[1:first] + starred
+        self.params = arguments[max(first, 1) :]
         self.rules: dict[str, Callable[..., Any]] = {}
         self.plans: list[Plan | Literal[False] | None] = [None] * (1 << len(self.inputs))
         if not self.inputs or (self.variadic and len(self.inputs) > 1):
             raise TypeError(
-                f"expected inputs before a slash, or one starred, in primitive {self.name}; got {signature}"
+                f"expected inputs before a slash, or one starred, in primitive {self.name}; got {names}"
             )
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
@@ -103,7 +134,7 @@ class Primitive:
         sources |= {p.name: None for p in self.params}
         slots = {}
         for rule in rules:
-            for name in inspect.signature(rule).parameters:
+            for name in asked(rule):
                 if name in ("g", "xp"):
                     continue
                 if name not in sources:
@@ -132,8 +163,8 @@ class Primitive:
         """Every rule, printed from itself: {"x": "g·(1 - y²)"}."""
         shown = {}
         for name, rule in self.rules.items():
-            values = {n: symbol(n) for n in inspect.signature(rule).parameters if n != "xp"}
-            if "xp" in inspect.signature(rule).parameters:
+            values = {n: symbol(n) for n in asked(rule) if n != "xp"}
+            if "xp" in asked(rule):
                 values["xp"] = symbolic
             try:
                 shown[name] = str(rule(**values))
@@ -202,9 +233,8 @@ class Plan:
         def pulling(rule: Callable[..., Any] | None, index: int) -> str:
             if rule is None:
                 return "None"
-            asked = ["g" if n == "g" else "xp" if n == "xp" else f"s[{self.names.index(n)}]"
-                     for n in inspect.signature(rule).parameters]  # fmt: skip
-            return f"rule{index}({', '.join(asked)})"
+            found = {"g": "g", "xp": "xp"} | {n: f"s[{i}]" for i, n in enumerate(self.names)}
+            return f"rule{index}({', '.join(found[n] for n in asked(rule))})"
 
         values = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
         saved = f"({''.join(saving(n) + ', ' for n in self.names)})"
@@ -286,17 +316,35 @@ def primitive(forward: Callable[..., Any]) -> Op:
 
 
 def _recorder(prim: Primitive) -> Callable[..., Any]:
-    """Write the recorder of `prim` from the template, for its number of inputs."""
+    """The recorder of `prim`: a function that writes itself, from the template, when it is first called."""
+    names: dict[str, Any] = {**_TOOLS, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
+
+    def become() -> Any:
+        written = _written(prim, names)
+        made.__code__, made.__defaults__ = written.__code__, written.__defaults__
+        made.__kwdefaults__ = written.__kwdefaults__
+        return made
+
+    names["become"] = become
+    made = FunctionType(_unwritten.__code__, names)
+    made.__name__ = made.__qualname__ = prim.name
+    return made
+
+
+def _unwritten(*args: Any, **params: Any) -> Any:
+    return become()(*args, **params)  # type: ignore[name-defined]  # noqa: F821 (its own globals)
+
+
+def _written(prim: Primitive, names: dict[str, Any]) -> Any:
+    """The recorder of `prim` from the template, for its number of inputs."""
     xs = [p.name for p in prim.inputs]
     params = [p.name for p in prim.params]
-    every = inspect.signature(prim.forward).parameters
-    defaults = {
-        f"default_{n}": p.default for n, p in every.items() if p.default is not inspect.Parameter.empty
-    }
-    spelled = [f"{n}=default_{n}" if f"default_{n}" in defaults else n for n in xs + params]
-    keyword_only = next((i for i, p in enumerate(prim.params) if p.kind is p.KEYWORD_ONLY), None)
+    every = (*prim.inputs, *prim.params)
+    defaults = {f"default_{p.name}": p.default for p in every if p.default is not REQUIRED}
+    spelled = [f"{p.name}=default_{p.name}" * (p.default is not REQUIRED) or p.name for p in every]
+    keyword_only = next((i for i, p in enumerate(every) if p.keyword_only), None)
     if keyword_only is not None:
-        spelled.insert(len(xs) + keyword_only, "*")
+        spelled.insert(keyword_only, "*")
     originals = "".join(f"{x}, " for x in xs)
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
     source = _RECORDER.format(
@@ -314,10 +362,9 @@ def _recorder(prim: Primitive) -> Callable[..., Any]:
         originals=originals,
         saves=", ".join([f"{x}_" for x in xs] + ["y"] + params),
     )
-    names = {**_TOOLS, **defaults, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
+    names |= defaults
     exec(_compiled(source), names)
-    names["recorder"].__name__ = names["recorder"].__qualname__ = prim.name
-    return names["recorder"]  # type: ignore[no-any-return]
+    return names["recorder"]
 
 
 @functools.cache
@@ -330,7 +377,7 @@ def _compiled(source: str) -> Any:
 
 def _variadic_recorder(prim: Primitive) -> Callable[..., Any]:
     """The recorder of a primitive with one starred input (concatenate, einsum): the same, in a loop."""
-    defaults = {p.name: p.default for p in prim.params if p.default is not p.empty}
+    defaults = {p.name: p.default for p in prim.params if p.default is not REQUIRED}
 
     def recorder(*inputs: Any, **given: Any) -> Any:
         params = {**defaults, **given}

@@ -12,6 +12,7 @@ tanh(x)·(1 - x²)
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,18 @@ class Symbol:
 
     T = mT
 
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Known only while a reader knows the shapes of the names; AttributeError otherwise."""
+        if reading.shape_of is None:
+            raise AttributeError(f"{self} has no shape of its own")
+        return reading.shape_of(self)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes; as `shape`."""
+        return len(self.shape)
+
     def __bool__(self) -> bool:
         raise TypeError(f"a formula cannot branch on the value of {self}")
 
@@ -123,6 +136,14 @@ class Symbol:
         return _show(self)[0]
 
     __repr__ = __str__
+
+
+class _Reading(threading.local):
+    shape_of: Callable[[Symbol], tuple[Any, ...]] | None = None
+
+
+reading = _Reading()
+"""Whoever reads a function on symbols may say here, for this thread, what shapes they have."""
 
 
 def symbol(name: str) -> Symbol:

@@ -12,9 +12,8 @@ An edge always points the way the data runs; its gradient runs against it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from tinygrad_rnn.autodiff import ancestors
 from tinygrad_rnn.levels import SHORT, group
 from tinygrad_rnn.namespaces import SPACES, Array, to_numpy
 from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor
+from tinygrad_rnn.unfuse import unfused
 
 Level = Literal["op", "gate", "cell", "layer"]
 
@@ -118,11 +118,15 @@ class Graph:
 
     def to_json(self) -> str:
         """The graph as JSON text; `Graph.from_json` reads it back."""
+        import json
+
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
         """Read back what `to_json` wrote."""
+        import json
+
         raw: dict[str, Any] = json.loads(text)
         lists = ("rules", "shape", "members")
         return cls(
@@ -233,14 +237,15 @@ def trace(*outputs: Tensor, values: bool = False) -> Graph:
     return tape_graph(outputs, values)[0]
 
 
-def tape_graph(outputs: Iterable[Tensor], values: bool = False) -> tuple[Graph, Naming]:
-    """The Graph, and how the tape's nodes are called in it."""
-    roots = []
+def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, Naming, list[Tensor]]:
+    """The Graph, how the tape's nodes are called in it, and the outputs on that tape (without fused layers)."""
     for output in outputs:
         if not isinstance(output, Tensor) or output.node is None:
-            came = f"a tensor of shape {output.shape} that was not" if isinstance(output, Tensor) else type(output).__name__
+            tensor = isinstance(output, Tensor)
+            came = f"a tensor of shape {output.shape} that was not" if tensor else type(output).__name__
             raise ValueError(f"expected a recorded Tensor (one that requires grad) to trace, got {came}")
-        roots.append(output.node)
+    opened, _, notes = unfused(outputs)
+    roots = [output.node for output in opened if output.node is not None]
     nodes = ancestors(roots)[::-1]
     naming = Naming(nodes, roots)
     ids = naming.ids
@@ -259,7 +264,7 @@ def tape_graph(outputs: Iterable[Tensor], values: bool = False) -> tuple[Graph, 
                 vertices[source] = _origin_vertex(parent, source)
             edges.append(Edge(source, ids[node], via=source, slot=slot, cut=cut))
         vertices[ids[node]] = _vertex(node, ids[node], node in naming.outputs, seen.get(node))
-    return Graph(tuple(vertices.values()), tuple(edges)), naming
+    return Graph(tuple(vertices.values()), tuple(edges), notes=notes), naming, opened
 
 
 def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vertex:

@@ -25,9 +25,6 @@ from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, mode
 
 __all__ = ["FusedPlan", "Layer", "NotCompilable", "fused", "is_fused", "run_layer"]
 
-Definition = Callable[..., tuple[Tensor, ...]]
-"""(x, *states) → output (T, N, H) and the last states, recorded operation by operation."""
-
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _fused = [True]
 
@@ -58,7 +55,10 @@ class Layer(NamedTuple):
 
     name: str
     step: Step
-    definition: Definition
+    unroll: Callable[[Any, tuple[Tensor, ...]], tuple[list[Tensor], tuple[Tensor, ...]]]
+    """(x, states) → h at every time and the last states, operation by operation; x whole, or a list of steps."""
+    gather: Callable[[list[Tensor]], Tensor]
+    """h at every time → output (T, N, H)."""
     reverse: bool = False
     number: int = 0
 
@@ -92,6 +92,7 @@ class FusedPlan:
     def __init__(self, layer: Layer, kernel: Kernel, weights: Sequence[str], length: Length, order: Any) -> None:
         """The plan of one run; `order` sorts the batch by length, None where all are as long."""
         self.layer, self.kernel, self.weights, self.length, self.order = layer, kernel, weights, length, order
+        self.states = len(kernel.program.before)
         self.primitive = _Formula(layer.name)
         inputs = ("x", *map(str, kernel.program.before), *weights)
         self.names = [*inputs, "output", "kept"]
@@ -104,7 +105,8 @@ class FusedPlan:
 
     def definition(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs, computed from the inputs operation by operation, each step in its place."""
-        return self.layer.definition(*inputs[: 1 + len(self.kernel.program.before)])
+        hs, ends = self.layer.unroll(inputs[0], inputs[1 : 1 + self.states])
+        return (self.layer.gather(hs), *ends)
 
     def pull(self, g: Sequence[Any], saved: Sequence[Any], xp: Any) -> Sequence[Any]:
         """One cotangent per input, from the backward loop; recorded, from the definition."""

@@ -29,10 +29,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from tinygrad_rnn import ops
 from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.primitive import Primitive
-from tinygrad_rnn.symbols import Symbol, symbol, symbolic
+from tinygrad_rnn.symbols import Symbol, reading, symbol, symbolic
 
 Step = Callable[[Any, Any, Any], Any]
 """(x, state, weights) → the state after; a tuple where there are several."""
@@ -127,23 +126,32 @@ def read(
     steps and get no gradient (a dropout mask), with their widths. Raises NotCompilable.
     """
     before = tuple(symbol(f"{name}₋") for name in states)
-    names = {name: None if shape is None else symbol(name) for name, shape in weights.items()}
     fixed = {symbol(name): width for name, width in (constants or {}).items()}
+    shapes = {symbol(name): shape for name, shape in weights.items() if shape is not None}
+    form = _Form({X: x_width, **dict(zip(before, states.values(), strict=True)), **fixed}, shapes)
+    names = {name: None if shape is None else symbol(name) for name, shape in weights.items()}
     names |= {name: symbol(name) for name in constants or {}}
+    after = _run(step, before, SimpleNamespace(**names), form)
+    after = tuple(form(a) for a in after)
+    for name, a, width in zip(states, after, states.values(), strict=True):
+        if a in form.vectors or form.width.get(a) != width:
+            raise NotCompilable(f"expected a state {name} of {width} features, got {a}")
+    return _Differentiator(form, before, after, tuple(fixed)).program()
+
+
+def _run(step: Step, before: tuple[Symbol, ...], weights: Any, form: _Form) -> tuple[Symbol, ...]:
+    """The step's result on symbols, which have shapes while it runs; how many rows there are nobody knows."""
+    reading.shape_of = form.shape
     try:
-        after = step(X, before if len(before) > 1 else before[0], SimpleNamespace(**names))
+        after = step(X, before if len(before) > 1 else before[0], weights)
     except Exception as error:  # whatever a user's step does that symbols cannot
         raise NotCompilable(f"the step cannot be read on symbols: {error}") from error
+    finally:
+        reading.shape_of = None
     after = after if isinstance(after, tuple) else (after,)
     if len(after) != len(before) or not all(isinstance(a, Symbol) for a in after):
         raise NotCompilable(f"expected the step to return {len(before)} states, got {after}")
-    shapes = {symbol(n): s for n, s in weights.items() if s is not None}
-    form = _Form({X: x_width, **dict(zip(before, states.values(), strict=True)), **fixed}, shapes)
-    after = tuple(form(a) for a in after)
-    for name, a, width in zip(states, after, states.values(), strict=True):
-        if a in form.vectors or form.width[a] != width:
-            raise NotCompilable(f"expected a state {name} of {width} features, got {a}")
-    return _Differentiator(form, before, after, tuple(fixed)).program()
+    return after
 
 
 def _ordered(values: Iterable[Symbol]) -> list[Symbol]:
@@ -190,6 +198,17 @@ class _Form:
             if v not in self._done:
                 self._done[v] = self._formed(v, [self._done.get(a, a) if isinstance(a, Symbol) else a for a in v.args])
         return self._done[value]
+
+    def shape(self, value: Symbol) -> tuple[Any, ...]:
+        """A weight's shape; of a row value ("N", width), of a vector (width,)."""
+        value = self(value)
+        if value in self.weights:
+            return self.weights[value]
+        if value.op == "concatenate":
+            return ("N", sum(self.width[a] for a in value.args))
+        if value not in self.width:
+            raise NotCompilable(f"{value} has no known shape")
+        return (self.width[value],) if value in self.vectors else ("N", self.width[value])
 
     def _formed(self, value: Symbol, args: list[Any]) -> Symbol:
         op = value.op

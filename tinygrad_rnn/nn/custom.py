@@ -6,15 +6,17 @@ tuple whose first is h. Nothing else is asked of it: how many states it has, it 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.autodiff import no_grad
+from tinygrad_rnn.nn.cells import Cell
 from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.nn.recurrence import Recurrence
+from tinygrad_rnn.nn.recurrence import Readable, Recurrence
 from tinygrad_rnn.nn.unroll import parts
 from tinygrad_rnn.tensor import Tensor
 
@@ -100,6 +102,13 @@ class Recurrent(Recurrence):
     def _step(self, layer: int, direction: int) -> Callable[[Any, Any], Any]:
         return self.cells[layer * self.num_directions + direction].forward  # type: ignore[no-any-return]
 
+    def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
+        cell = self.cells[layer * self.num_directions + direction]
+        if isinstance(cell, Cell):
+            return Readable(cell.forward, cell.definition.step, {"keep": None, **dict(cell.named_parameters())}, {})
+        step = _steps.get(cell) or _steps.setdefault(cell, _Step(cell))
+        return Readable(cell.forward, step, dict(cell.named_parameters()), {})
+
     def _state_names(self) -> tuple[str, ...]:
         return ("h", "c", *(f"s{i}" for i in range(2, _MOST_STATES)))[: len(self._state_sizes())]
 
@@ -128,6 +137,30 @@ class Recurrent(Recurrence):
             f"expected {type(cell).__name__}.forward(x_t, state) to take and return one Tensor or a tuple of "
             f"up to {_MOST_STATES}, each (N, hidden_size); it failed with: {first}"
         )
+
+
+class _Step:
+    """A cell's `forward` as a function of its weights too: for the call, they stand in its parameters' places."""
+
+    def __init__(self, cell: Module) -> None:
+        self.cell = weakref.ref(cell)
+
+    def __call__(self, x: Any, state: Any, w: Any) -> Any:
+        cell: Any = self.cell()
+        modules = dict(cell.named_modules())
+        kept = []
+        try:
+            for path, value in vars(w).items():
+                owner, _, name = path.rpartition(".")
+                kept.append((vars(modules[owner]), name, vars(modules[owner])[name]))
+                vars(modules[owner])[name] = value
+            return cell.forward(x, state)
+        finally:
+            for attributes, name, value in kept:
+                attributes[name] = value
+
+
+_steps: weakref.WeakKeyDictionary[Module, _Step] = weakref.WeakKeyDictionary()
 
 
 class _Zeros(Tensor):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.namespaces import asarray
+from tinygrad_rnn.namespaces import asarray, namespace
 from tinygrad_rnn.ops import (
     dropout,
     elu,
@@ -126,8 +126,11 @@ def nll_loss(
 ) -> Any:
     """-input[target] of log-probabilities (N, C), (C) or (N, C, …); arguments as in `cross_entropy`."""
     axis = 0 if input.ndim == 1 else 1
-    at, _, factor = _classes(input, target, weight, ignore_index, axis)
-    loss = -_pick(input, at, axis) * factor
+    at, there, factor = _classes(input, target, weight, ignore_index, axis)
+    picked = _pick(input, at, axis)
+    if weight is None and there.data.all():
+        return _reduced(-picked, reduction)
+    loss = -picked * factor
     return ops.sum(loss) / _total(factor) if reduction == "mean" else _reduced(loss, reduction)
 
 
@@ -154,8 +157,9 @@ def _classes(input: Any, target: Any, weight: Any, ignore_index: int, axis: int)
 
 def _pick(input: Any, at: Any, axis: int) -> Any:
     """input at one class number per position."""
-    index = Tensor(at[(slice(None),) * axis + (None,)])
-    return ops.squeeze(ops.gather(input, axis, index), axis=axis)
+    xp, ndim = namespace(at), at.ndim
+    where = [xp.arange(n).reshape((-1,) + (1,) * (ndim - i - 1)) for i, n in enumerate(at.shape)]
+    return ops.getitem(input, (*where[:axis], at, *where[axis:]))
 
 
 def _per_class(weight: Any, input: Any, axis: int) -> Any:

@@ -6,10 +6,12 @@ PyTorch's shapes, checks them before any work, and runs each layer's step along 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygrad_rnn import namespaces, ops
+from tinygrad_rnn.kernels.fused import Layer, NotCompilable, is_fused, run_layer
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import packed
 from tinygrad_rnn.nn.module import Module
@@ -18,6 +20,8 @@ from tinygrad_rnn.nn.stream import Stream
 from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, along_time, joined, unroll
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor, label
+
+log = logging.getLogger("tinygrad_rnn")
 
 
 class Recurrence(Module):
@@ -50,6 +54,10 @@ class Recurrence(Module):
         return 2 if self.bidirectional else 1
 
     def _step(self, layer: int, direction: int) -> Callable[[Any, Any], Any]:
+        raise NotImplementedError
+
+    def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
+        """The step, as kernels are generated from it."""
         raise NotImplementedError
 
     def _state_names(self) -> tuple[str, ...]:
@@ -104,6 +112,11 @@ class Recurrence(Module):
         self, x: Tensor, starts: list[States], mask: Mask | None, wants_gates: bool
     ) -> tuple[Tensor, list[States], dict[str, Tensor]]:
         """All layers, both directions: output (T, N, D·H), the last states, the gates."""
+        if is_fused() and not wants_gates:
+            try:
+                return (*self._run_fused(x, starts, mask), {})
+            except NotCompilable as reason:
+                log.debug("%s runs operation by operation: %s", type(self).__name__, reason)
         xs = along_time(x)
         ends: list[States] = []
         gates = _Gates(len(starts), len(xs)) if wants_gates else None
@@ -122,6 +135,29 @@ class Recurrence(Module):
                 xs = self._dropped(xs)
         output = ops.stack(xs, axis=0)
         return mask.zeroed(output) if mask is not None else output, ends, gates.stacked(mask) if gates else {}
+
+    def _run_fused(self, x: Tensor, starts: list[States], mask: Mask | None) -> tuple[Tensor, list[States]]:
+        """The same, each layer and direction as one node; raises NotCompilable."""
+        ends: list[States] = []
+        names = self._state_names()
+        for layer in range(self.num_layers):
+            found = []
+            for d in range(self.num_directions):
+                readable = self._readable(layer, d, x)
+                made = Layer(
+                    type(self).__name__, readable.step, _Unroll(readable.run, layer, DIRECTIONS[d], mask),
+                    ops.stack if mask is None else mask.stacked, d == 1, layer,
+                )  # fmt: skip
+                y, *end = run_layer(
+                    made, x, dict(zip(names, starts[len(ends)], strict=True)), readable.weights,
+                    lengths=None if mask is None else mask.lengths, constants=readable.constants,
+                )  # fmt: skip
+                found.append(y)
+                ends.append(tuple(end))
+            x = found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+            if self.training and self.dropout and layer < self.num_layers - 1:
+                x = ops.dropout(x, self.dropout)
+        return x, ends
 
     def _dropped(self, xs: list[Tensor]) -> list[Tensor]:
         found = []
@@ -202,6 +238,29 @@ class Recurrence(Module):
 
     def flatten_parameters(self) -> None:
         """Nothing to do here; PyTorch's code calls it."""
+
+
+class Readable(NamedTuple):
+    """A step in both its forms: with its weights inside, and as a function of them."""
+
+    run: Callable[[Any, Any], Any]
+    step: Callable[[Any, Any, Any], Any]
+    weights: dict[str, Tensor | None]
+    constants: dict[str, Tensor]
+    """Further values that the step finds among its weights: rows that are the same at all steps."""
+
+
+class _Unroll(NamedTuple):
+    """The definition of one layer and direction: `unroll`, from an input that is whole or in steps."""
+
+    step: Callable[[Any, Any], Any]
+    layer: int
+    direction: str
+    mask: Mask | None
+
+    def __call__(self, x: Any, states: States) -> tuple[list[Tensor], States]:
+        xs = along_time(x) if isinstance(x, Tensor) else x
+        return unroll(self.step, xs, states, layer=self.layer, direction=self.direction, mask=self.mask)
 
 
 class _Gates:

@@ -10,7 +10,7 @@ from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import cells, init
 from tinygrad_rnn.nn.cells import Definition
-from tinygrad_rnn.nn.recurrence import Recurrence
+from tinygrad_rnn.nn.recurrence import Readable, Recurrence
 from tinygrad_rnn.nn.unroll import parts
 from tinygrad_rnn.tensor import Tensor
 
@@ -54,6 +54,16 @@ class Weighted(Recurrence):
         """The weights of one layer and direction, by their short names, as a step reads them."""
         end = suffix(layer, direction)
         return SimpleNamespace(keep=None, **{name: getattr(self, name + end) for name in self._names})
+
+    def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
+        w, step = self.weights(layer, direction), self.definition.step
+        if self.training and self.recurrent_dropout:
+            size = self.proj_size or self.hidden_size
+            ones = Tensor(namespace(x.data).ones((x.shape[1], size), dtype=x.dtype))
+            w.keep = ops.dropout(ones, self.recurrent_dropout)
+        constants = {} if w.keep is None else {"keep": w.keep}
+        named = {name: value for name, value in vars(w).items() if name not in constants}
+        return Readable(lambda x, state: step(x, state, w), step, named, constants)
 
     def _step(self, layer: int, direction: int) -> Callable[[Any, Any], Any]:
         w, step = self.weights(layer, direction), self.definition.step

@@ -28,6 +28,7 @@ class Mask:
 
     def __init__(self, lengths: np.ndarray[Any, Any], steps: int, device: str) -> None:
         """Lengths as `check_lengths` gives them."""
+        self.lengths = lengths
         self.there = np.arange(steps)[:, None] < lengths[None, :]
         self.count = self.there.sum(axis=1)
         self._on_device = asarray(self.there[:, :, None], device=device)
@@ -39,6 +40,11 @@ class Mask:
     def zeroed(self, x: Any) -> Any:
         """x (T, N, F) with zeros in the padding, whatever stands there (and no gradient into it)."""
         return ops.where(Tensor(self._on_device), x, 0.0)
+
+
+    def stacked(self, hs: list[Tensor]) -> Tensor:
+        """h at every time as one, with zeros in the padding."""
+        return self.zeroed(ops.stack(hs, axis=0))  # type: ignore[no-any-return]
 
 
 def parts(state: Any) -> States:
