@@ -221,7 +221,7 @@ def seen(before: Any, after: Any, name: str) -> list[str]:
     def peak(flow: Any) -> str:
         bottom = np.linalg.norm(flow.h[0], axis=0)
         t = int(bottom.argmax())
-        return f"“{name[t]}” (t={t}), {bottom[t] / bottom.min():.1f} times its smallest"
+        return f"“{name[t]}” (t={t}, {bottom[t] / bottom.min():.1f} × the smallest)"
 
     return [
         f"1. Read forward, the top layer meets the loss at {last}; {len(name) - 1} steps back, at {first}, "

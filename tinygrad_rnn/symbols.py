@@ -98,9 +98,6 @@ class Symbol:
     def __getitem__(self, key: Any) -> Symbol:
         return Symbol("getitem", (self,), {"key": key})
 
-    ndim = 2
-    """Where a rule asks for the number of axes, a symbol stands for a matrix."""
-
     def __len__(self) -> int:
         return self.ndim
 
@@ -120,8 +117,8 @@ class Symbol:
 
     @property
     def ndim(self) -> int:
-        """The number of axes; as `shape`."""
-        return len(self.shape)
+        """The number of axes; where shapes are not known, a symbol stands for a matrix."""
+        return 2 if reading.shape_of is None else len(self.shape)
 
     def __bool__(self) -> bool:
         raise TypeError(f"a formula cannot branch on the value of {self}")

@@ -144,7 +144,8 @@ def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
     named = [v for v in members if v.label]
     first, last = members[0], members[-1]
     if len(members) == 1 and (level == "gate" or first.id == group_id):
-        return replace(first, members=(first.id,), kind="gate" if level == "gate" and first.gate else first.kind)
+        kind = "gate" if level == "gate" and first.gate and first.kind == "op" else first.kind
+        return replace(first, id=group_id, members=(first.id,), kind=kind)
     if level == "gate" and last.direction is not None:
         shown = next((v for v in named if v.id == group_id), last)
         kind = "state" if shown.label in ("h", "c") else "gate"
@@ -190,6 +191,9 @@ class Naming:
             elif node.plan is None:
                 module = users[node].scope.module if node in users and leaves[node.label] > 1 else ""
                 self._give(node, f"{module}." * bool(module) + (node.label or "leaf"))
+            elif _is_step_input(node):
+                module = f"{node.scope.module}." if self._several and node.scope.module else ""
+                self._give(node, f"{module}{node.label}.t{node.scope.time}")
             else:
                 name = "loss" if node in self.outputs and node.shape == () and not node.label else node.label
                 self._give(node, self._place(node.scope) + (name or node.plan.name))
@@ -278,7 +282,7 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vert
         return Vertex(name, "parameter", "parameter", label or name, shape=node.shape, dtype=str(node.dtype))
     primitive = node.plan.primitive
     params = dict(zip(node.plan.names, node.saved or (), strict=True))
-    kind = "output" if is_output else "op"
+    kind = "output" if is_output else "input" if _is_step_input(node) else "op"
     if scope.direction is not None and label:
         kind = "state" if label in ("h", "c") else "gate"
     shape, dtype = node.outputs[0] if isinstance(node, Bundle) else (node.shape, node.dtype)
@@ -289,6 +293,11 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vert
         shape=shape, dtype=str(dtype), gate=scope.gate or (label if scope.direction is not None else None) or None,
         **place,
     )  # fmt: skip
+
+
+def _is_step_input(node: Node) -> bool:
+    """A named value with a time but no layer: what a recurrent network reads at that step."""
+    return bool(node.label) and node.scope.layer is None and node.scope.time is not None and not node.is_leaf
 
 
 def _origin_vertex(origin: Origin, name: str) -> Vertex:

@@ -8,27 +8,33 @@ fused node; all other nodes keep what they saved. The original is left as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff import ancestors, enable_grad
 from tinygrad_rnn.namespaces import clock, namespace
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor
+from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, label
 
-Steps = Callable[[], list[Tensor]]
+
+class Steps(NamedTuple):
+    """The output of a layer step by step, and how it becomes one value (T, N, H)."""
+
+    hs: list[Tensor]
+    gather: Callable[[list[Tensor]], Tensor]
+
 
 
 def unfused(outputs: Sequence[Tensor]) -> tuple[list[Tensor], dict[Node, Node], tuple[str, ...]]:
-    """The outputs on a tape without fused nodes; where each old node went; and notes for the reader.
+    """The outputs on a tape without fused nodes; where each old node went; what a reader must be told.
 
-    Where nothing is fused, the outputs themselves. Raises FreedTapeError.
+    Where nothing is fused the outputs are those given, and nothing went anywhere. Raises FreedTapeError.
 
     >>> import tinygrad_rnn as tg
     >>> y, _ = tg.nn.RNN(3, 4)(tg.zeros(5, 2, 3))
-    >>> (z,), _, notes = unfused([y])
-    >>> [y.node.plan.name, z.node.plan.name], len(notes)
-    (['RNN', 'stack'], 1)
+    >>> (z,), moved, notes = unfused([y])
+    >>> y.node.plan.name, z.node.plan.name, moved[y.node] is z.node, len(notes)
+    ('RNN', 'stack', True, 1)
     """
     nodes = ancestors([o.node for o in outputs if o.node is not None])[::-1]
     if not any(_is_fused(node) for node in nodes):
@@ -46,6 +52,11 @@ def _is_fused(node: Node) -> bool:
     return isinstance(node, Bundle) and hasattr(node.plan, "definition")
 
 
+def _is_join(node: Node) -> bool:
+    """Whether this brings both directions' outputs (T, N, H) side by side."""
+    return node.plan is not None and node.plan.name == "concatenate" and (node.saved or (0,))[-1] in (-1, 2)
+
+
 class _Copier:
     """The new tape, node by node."""
 
@@ -53,13 +64,17 @@ class _Copier:
         self.moved: dict[Node, Node] = {}
         self.replayed: dict[Node, tuple[Tensor, ...]] = {}
         self.steps: dict[Node, Steps] = {}
-        """For some new nodes (T, N, H), their values step by step: what the next layer reads."""
+        """For the new nodes that are a layer's output: what the next layer reads."""
         self.worst = 0.0
 
     def add(self, node: Node) -> None:
         """Copy one node, whose parents have been copied."""
+        beside = [self.steps.get(self.moved[p]) for p in node.parents if isinstance(p, Node) and p in self.moved]
         if node.plan is None:
             self.moved[node] = node
+        elif _is_join(node) and all(beside):
+            hs = _side_by_side([found.hs for found in beside if found is not None])
+            self._gathered(node, Steps(hs, beside[0].gather))  # type: ignore[union-attr]
         elif _is_fused(node):
             self._replay(node)  # type: ignore[arg-type]
         elif isinstance(node, Output) and node.parents[0] in self.replayed:
@@ -80,10 +95,13 @@ class _Copier:
         made.order = next(clock)
         made.grad, made.hooks, made.retains = None, None, False
         self.moved[node] = made
-        if node.plan is not None and node.plan.name == "concatenate" and len(node.shape) == 3:
-            parts = [self.steps.get(p) for p in made.parents]  # type: ignore[arg-type]
-            if all(parts) and (node.saved or ())[-1] in (-1, 2):
-                self.steps[made] = lambda: _side_by_side([part() for part in parts if part is not None])
+
+    def _gathered(self, node: Node, steps: Steps) -> None:
+        """Put what is known step by step in the place of a node, as one value."""
+        whole = steps.gather(steps.hs).node
+        assert whole is not None
+        self.moved[node] = whole
+        self.steps[whole] = steps
 
     def _replay(self, node: Bundle) -> None:
         plan: Any = node.plan
@@ -96,13 +114,17 @@ class _Copier:
         try:
             x, states = inputs[0], inputs[1 : 1 + plan.states]
             known = self.steps.get(x.node) if x.node is not None else None
-            hs, ends = plan.layer.unroll(x if known is None else known(), tuple(states))
+            if known is None:
+                known = Steps(along_time(x), ops.stack)
+                if x.node is not None:
+                    self.steps[x.node] = known
+            hs, ends = plan.layer.unroll(known.hs, tuple(states))
             outs = (plan.layer.gather(hs), *ends)
         finally:
             here.scope = before
         self.replayed[node] = outs
         if outs[0].node is not None:
-            self.steps[outs[0].node] = lambda: hs
+            self.steps[outs[0].node] = Steps(hs, plan.layer.gather)
         ran = saved[len(node.parents)]
         xp = namespace(ran)
         self.worst = max(self.worst, float(xp.max(xp.abs(outs[0].data - ran)))) if ran.size else self.worst
@@ -116,3 +138,15 @@ def _side_by_side(directions: list[list[Tensor]]) -> list[Tensor]:
             found.append(ops.concatenate(pair, axis=-1))
     return found
 
+
+def along_time(x: Tensor) -> list[Tensor]:
+    """The steps of x (T, N, I), each named "x" at its own time."""
+    if x.requires_grad:
+        found = ops.split(x, x.shape[0], axis=0)
+    else:
+        found = [Tensor(step) for step in x.data]
+    steps = []
+    for t, step in enumerate(found):
+        with at(time=t):
+            steps.append(label(x=ops.squeeze(step, axis=0) if x.requires_grad else step))
+    return steps

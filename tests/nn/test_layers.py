@@ -142,3 +142,12 @@ def test_a_classifier_reads_ragged_texts_as_if_each_were_alone():
     together = net(["a", "abcab", "cc"]).numpy()
     alone = np.concatenate([net(text).numpy() for text in ("a", "abcab", "cc")])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-7)
+
+
+def test_a_single_sample_and_a_sequence_of_classes_are_taken_along_the_right_axis(rng):
+    logits, target = rng.standard_normal((2, 3, 4)), rng.integers(0, 3, (2, 4))
+    by_hand = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    picked = np.take_along_axis(by_hand, target[:, None], axis=1)[:, 0]
+    np.testing.assert_allclose(F.cross_entropy(tg.tensor(logits), target, reduction="none").numpy(), picked)
+    one = F.cross_entropy(tg.tensor(logits[0, :, 0]), tg.tensor(target[0, 0]))
+    assert one.item() == pytest.approx(picked[0, 0])

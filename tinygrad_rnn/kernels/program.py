@@ -10,13 +10,17 @@ Values come in two shapes: a *row* value has one row per sequence of the batch, 
 peephole) is the same for all rows and times. A step that does anything else is not compiled: `NotCompilable`
 says why, and its layer runs operation by operation.
 
->>> program = read(lambda x, h, w: ops.tanh(ops.linear(x, w.W) + ops.linear(h, w.U)),
-...                3, {"h": 5}, {"W": (5, 3), "U": (5, 5)})
->>> print(program)
+>>> from tinygrad_rnn.ops import linear, tanh
+>>> def step(x, h, w):
+...     return tanh(linear(x, w.W) + linear(h, w.U))
+>>> print(read(step, 3, {"h": 5}, {"W": (5, 3), "U": (5, 5)}))
 forward
-  tanh(W·x + U·h₋)
+  v0 = product(x, W, transposed=True) + product(h₋, U, transposed=True)
+  v1 = tanh(v0)
 backward
-  ∂h·(1 - h²)
+  g2 = v1²
+  g3 = 1 - g2
+  g4 = ∂h·g3
 saved: nothing but the states
 """
 

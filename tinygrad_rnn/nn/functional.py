@@ -157,7 +157,7 @@ def _classes(input: Any, target: Any, weight: Any, ignore_index: int, axis: int)
 
 def _pick(input: Any, at: Any, axis: int) -> Any:
     """input at one class number per position."""
-    xp, ndim = namespace(at), at.ndim
+    xp, ndim = namespace(input.data), at.ndim
     where = [xp.arange(n).reshape((-1,) + (1,) * (ndim - i - 1)) for i, n in enumerate(at.shape)]
     return ops.getitem(input, (*where[:axis], at, *where[axis:]))
 

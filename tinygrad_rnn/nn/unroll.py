@@ -17,7 +17,8 @@ from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import asarray
 from tinygrad_rnn.nn import cells
 from tinygrad_rnn.scope import at
-from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.unfuse import along_time
 
 States = tuple[Tensor, ...]
 DIRECTIONS = ("forward", "reverse")
@@ -50,19 +51,6 @@ class Mask:
 def parts(state: Any) -> States:
     """A cell's state as a tuple, of one or more."""
     return tuple(state) if isinstance(state, tuple | list) else (state,)
-
-
-def along_time(x: Tensor) -> list[Tensor]:
-    """The steps of x (T, N, I), each named "x" at its own time."""
-    if x.requires_grad:
-        found = ops.split(x, x.shape[0], axis=0)
-    else:
-        found = [Tensor(step) for step in x.data]
-    steps = []
-    for t, step in enumerate(found):
-        with at(time=t):
-            steps.append(label(x=ops.squeeze(step, axis=0) if x.requires_grad else step))
-    return steps
 
 
 def unroll(
