@@ -202,10 +202,10 @@ def draw(flow: Any, name: str, when: str, out: Path) -> list[Path]:
     letters, middle = list(name), len(name) // 2
     cells = visual.draw(flow, level="cell", gradients=True, tokens=letters, title=f"{name}, {when}")
     gates = visual.draw(
-        flow, level="gate", gradients=True, focus=middle, tokens=letters,
+        flow.graph("gate").window(middle, middle), gradients=True, tokens=letters,
         title=f"{name}, {when}: inside the step at “{name[middle]}”",
     )  # fmt: skip
-    heat = visual.heatmap(flow, title=f"{name}, {when}: ‖∂L/∂h‖ at every letter")
+    heat = visual.heatmap(flow, tokens=letters, title=f"{name}, {when}: ‖∂L/∂h‖ at every letter")
     pictures = {"cells": cells, "gates": gates, "heatmap": heat}
     return [picture.render(out / f"{name}-{what}-{when}.svg") for what, picture in pictures.items()]
 

@@ -74,7 +74,8 @@ def test_values_are_summaries_of_what_the_tape_still_holds():
     y = tg.trace(ops.tanh(x).sum(), values=True).nodes[1]
     expected = np.tanh([1.0, -2.0])
     assert y.value is not None
-    assert np.isclose(y.value["min"], expected.min()) and np.isclose(y.value["norm"], np.linalg.norm(expected))
+    assert np.isclose(y.value["min"], expected.min())
+    assert np.isclose(y.value["norm"], np.linalg.norm(expected))
 
 
 def test_second_order_nodes_are_marked_as_backward():
@@ -112,8 +113,8 @@ def test_the_cell_level_is_the_grid_of_layers_directions_and_steps(kind, bidirec
         a, b = by_id[edge.source], by_id[edge.target]
         if a.kind == b.kind == "cell" and (a.layer, a.direction) == (b.layer, b.direction):
             assert b.time - a.time == steps[a.direction]
-    recurrent = {(e.source, e.target) for e in graph.edges if by_id[e.source].kind == by_id[e.target].kind == "cell"
-                 and by_id[e.source].layer == by_id[e.target].layer}  # fmt: skip
+    ends = [(by_id[e.source], by_id[e.target]) for e in graph.edges]
+    recurrent = {(a.id, b.id) for a, b in ends if a.kind == b.kind == "cell" and a.layer == b.layer}
     assert len(recurrent) == 2 * len(directions) * 4
 
 
@@ -154,3 +155,16 @@ def test_a_quotient_loses_no_operation_but_unnamed_constants():
 def test_an_unknown_level_is_refused():
     with pytest.raises(ValueError, match="expected level 'op', 'gate', 'cell' or 'layer', got 'box'"):
         tg.trace(chain(1)).quotient("box")
+
+
+def test_a_window_is_some_steps_alone_and_says_so():
+    net = nn.GRU(3, 4, bidirectional=True)
+    graph = tg.trace(net(tg.randn(5, 2, 3))[0].sum()).quotient("gate")
+    window = graph.window(2, 3)
+    shown = {v.id for v in window.nodes}
+    assert {v.time for v in window.nodes if v.kind != "parameter"} == {2, 3}
+    assert {v.id for v in graph.nodes if v.time in (2, 3)} <= shown
+    assert set(window.edges) == {e for e in graph.edges if e.source in shown and e.target in shown}
+    assert "steps 2 to 3 alone" in window.notes[-1]
+    with pytest.raises(ValueError, match="expected steps of this graph, got 7 to 9"):
+        graph.window(7, 9)

@@ -11,9 +11,11 @@ cells is a sum of vectors that cannot be had from norms.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +60,7 @@ class _Weighed:
 
 
 def _dot(a: dict[int, Any], b: dict[int, Any]) -> float:
-    return sum(float((a[k].astype(np.float64) * b[k].astype(np.float64)).sum()) for k in a)
+    return sum((float((a[k].astype(np.float64) * b[k].astype(np.float64)).sum()) for k in a), 0.0)
 
 
 def _add(shares: Iterable[_Share]) -> dict[int, Any]:
@@ -124,11 +126,12 @@ class _Scale:
     @staticmethod
     def _norm(shares: Iterable[_Share]) -> float:
         total = _add(shares)
-        return _dot(total, total) ** 0.5
+        return math.sqrt(_dot(total, total))
 
     def _is_next_step(self, user: str, vertex: Vertex) -> bool:
         u = self.vertices[user]
-        return (u.module, u.layer, u.direction) == (vertex.module, vertex.layer, vertex.direction) and u.time != vertex.time
+        same_row = (u.module, u.layer, u.direction) == (vertex.module, vertex.layer, vertex.direction)
+        return same_row and u.time != vertex.time
 
 
 class Flow:
@@ -154,7 +157,9 @@ class Flow:
         _sweep(opened, watch=scale)
         self._found = scale.found
         self._graph = graph
-        states = [v for v in graph.nodes if v.label in ("h", "c") and v.direction is not None and v.time is not None]
+        states = [
+            v for v in graph.nodes if v.label in ("h", "c") and v.direction is not None and v.time is not None
+        ]
         modules = list(dict.fromkeys(v.module for v in states))
         if module is not None and module not in modules:
             raise ValueError(f"expected a recurrent module of this tape, one of {modules}, got {module!r}")
@@ -162,9 +167,11 @@ class Flow:
         self._states = [v for v in states if v.module == self._module]
         shape = (0, 0, 0)
         if self._states:
-            shape = tuple(1 + max(k) for k in zip(*map(_index, self._states), strict=True))  # type: ignore[assignment]
+            layers, directions, times = zip(*map(_index, self._states), strict=True)
+            shape = 1 + max(layers), 1 + max(directions), 1 + max(times)
         self.h = self._table("h", shape, lambda w: w.norm)
-        self.c = self._table("c", shape, lambda w: w.norm) if any(v.label == "c" for v in self._states) else None
+        has_c = any(v.label == "c" for v in self._states)
+        self.c = self._table("c", shape, lambda w: w.norm) if has_c else None
         self.local = self._table("h", shape, lambda w: w.local)
         self.future = self._table("h", shape, lambda w: w.future)
         self.weights = {
@@ -195,7 +202,8 @@ class Flow:
             return e if pair is None or e.cut else replace(e, norm=pair[0], projection=pair[1])
 
         def measured(v: Vertex) -> Vertex:
-            shown = v.id if v.id in self._found else next((m for m in reversed(v.members) if self._is_state(m)), None)
+            states = (m for m in reversed(v.members) if self._is_state(m))
+            shown = v.id if v.id in self._found else next(states, None)
             return replace(v, norm=self._found[shown].norm) if shown in self._found else v
 
         return Graph(tuple(map(measured, whole.nodes)), tuple(map(weighed, whole.edges)), level, whole.notes)
@@ -209,7 +217,8 @@ class Flow:
         Raises KeyError for a parameter that no time step uses.
         """
         if name not in self.weights:
-            raise KeyError(f"expected a parameter used by time steps, one of {sorted(self.weights)}, got {name!r}")
+            known = sorted(self.weights)
+            raise KeyError(f"expected a parameter used by time steps, one of {known}, got {name!r}")
         node = next(n for n, i in self._naming.ids.items() if i == name)
         total = np.zeros((self.h.shape[2], *node.shape), dtype=node.dtype)
 
@@ -221,7 +230,9 @@ class Flow:
         _sweep(self._opened, watch=gather)
         return total
 
-    def influence(self, losses: Sequence[Tensor], layer: int = -1, direction: str = "fwd") -> np.ndarray[Any, Any]:
+    def influence(
+        self, losses: Sequence[Tensor], layer: int = -1, direction: str = "fwd"
+    ) -> np.ndarray[Any, Any]:
         """‖∂L_s/∂h_t‖ for each of several losses on this tape: (S, T); zero where h_t cannot reach L_s."""
         for s, loss in enumerate(losses):
             if not isinstance(loss, Tensor) or loss.node is None or loss.size != 1:
@@ -239,7 +250,7 @@ class Flow:
     def jacobians(self, layer: int = 0, direction: str = "fwd", batch: int = 0) -> Jacobians:
         """One step's Jacobian, ∂s_t/∂s_{t-1} for one sequence of the batch; the state s is h, or (h, c).
 
-        Entry t of the result is the step into t; the first step (which has no recorded state before it) is NaN.
+        Entry t of the result is the step into t; the first step, with no recorded state before it, is NaN.
         Products of these are what makes gradients vanish or explode (Pascanu, Mikolov & Bengio 2013).
         """
         labels = ["h", "c"] if self.c is not None else ["h"]
@@ -247,18 +258,21 @@ class Flow:
         steps = sorted(rows[0], reverse=_DIRECTIONS[direction] == 1)
         sizes = [rows[k][steps[0]].shape[-1] for k in range(len(rows))]
         matrices = np.full((self.h.shape[2], sum(sizes), sum(sizes)), np.nan)
-        for before, now in zip(steps, steps[1:], strict=False):
+        for before, now in pairwise(steps):
             ins = [row[before] for row in rows]
             matrices[now] = _step_jacobian([row[now] for row in rows], ins, sizes, batch)
         return Jacobians(matrices)
 
-    def _row(self, label: str, layer: int, direction: str, naming: Naming | None = None) -> dict[int, Node]:
+    def _row(
+        self, label: str, layer: int, direction: str, naming: Naming | None = None
+    ) -> dict[int, Node]:
         """The nodes of one layer and direction's states, by time."""
         if direction not in _DIRECTIONS:
             raise ValueError(f"expected direction 'fwd' or 'rev', got {direction!r}")
         layers, directions, _ = self.h.shape
         if not -layers <= layer < layers or _DIRECTIONS[direction] >= directions:
-            raise ValueError(f"expected one of {layers} layers and {directions} directions, got {layer}, {direction!r}")
+            there = f"{layers} layers and {directions} directions"
+            raise ValueError(f"expected one of {there}, got {layer}, {direction!r}")
         ids = {v.id: v for v in self._states if v.label == label}
         return {
             ids[i].time: n  # type: ignore[misc]
@@ -271,7 +285,9 @@ class Flow:
         """Norms, weights and edges as JSON text; NaN as null."""
 
         def plain(a: Any) -> Any:
-            return None if a is None else [plain(x) for x in a] if isinstance(a, list) else None if a != a else a
+            if isinstance(a, list):
+                return [plain(x) for x in a]
+            return None if a != a else a
 
         tables = {name: getattr(self, name) for name in ("h", "c", "local", "future")}
         import json
@@ -299,7 +315,9 @@ class Jacobians:
     @property
     def radii(self) -> np.ndarray[Any, Any]:
         """Spectral radius of each: what repeated steps tend to."""
-        return np.array([np.nan if np.isnan(m).any() else abs(np.linalg.eigvals(m)).max() for m in self.matrices])
+        return np.array(
+            [np.nan if np.isnan(m).any() else abs(np.linalg.eigvals(m)).max() for m in self.matrices]
+        )
 
 
 def _sweep(loss: Tensor, **how: Any) -> dict[Node, Any]:

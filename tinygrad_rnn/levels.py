@@ -16,7 +16,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinygrad_rnn.trace import Edge, Graph, Vertex
+    from tinygrad_rnn.trace import Graph, Vertex
 
 _OWN = ("parameter", "input", "output")
 SHORT = {"forward": "fwd", "reverse": "rev"}

@@ -99,7 +99,13 @@ class Symbol:
         return Symbol("getitem", (self,), {"key": key})
 
     def __len__(self) -> int:
-        return self.ndim
+        sections = self._sections()
+        return self.ndim if sections is None else sections
+
+    def _sections(self) -> int | None:
+        """Into how many parts this splits something, where it does."""
+        found = self.params.get("indices_or_sections") if self.op == "split" else None
+        return found if isinstance(found, int) else None
 
     @property
     def mT(self) -> Symbol:
@@ -124,8 +130,8 @@ class Symbol:
         raise TypeError(f"a formula cannot branch on the value of {self}")
 
     def __iter__(self) -> Any:
-        sections = self.params.get("indices_or_sections") if self.op == "split" else None
-        if not isinstance(sections, int):
+        sections = self._sections()
+        if sections is None:
             raise TypeError(f"{self} has no known number of parts")
         return iter([Symbol("part", (self,), {"index": i}) for i in range(sections)])
 

@@ -112,9 +112,29 @@ class Graph:
                 continue
             key = (source, target, e.source)
             if key not in edges:
-                edges[key] = replace(e, source=source, target=target, via=e.source, norm=None, projection=None)
+                edges[key] = replace(e, source=source, target=target, norm=None, projection=None)
         nodes = tuple(_contracted(i, found, level) for i, found in members.items())
         return Graph(nodes, tuple(edges.values()), level, self.notes)
+
+    def window(self, first: int, last: int) -> Graph:
+        """The steps from `first` to `last` alone, with the parameters they use; a note says what is left out.
+
+        Raises ValueError where the graph has no such step.
+        """
+        steps = [v for v in self.nodes if v.time is not None and first <= v.time <= last]
+        if not steps:
+            raise ValueError(f"expected steps of this graph, got {first} to {last}")
+        shown = {v.id for v in steps}
+        shown |= {e.source for e in self.edges if e.target in shown} & {
+            v.id for v in self.nodes if v.kind == "parameter"
+        }
+        here = f"step {first}" if first == last else f"steps {first} to {last}"
+        return replace(
+            self,
+            nodes=tuple(v for v in self.nodes if v.id in shown),
+            edges=tuple(e for e in self.edges if {e.source, e.target} <= shown),
+            notes=(*self.notes, f"{here} alone: edges to other steps and to the loss are not drawn"),
+        )
 
     def to_json(self) -> str:
         """The graph as JSON text; `Graph.from_json` reads it back."""
@@ -130,9 +150,7 @@ class Graph:
         raw: dict[str, Any] = json.loads(text)
         lists = ("rules", "shape", "members")
         return cls(
-            nodes=tuple(
-                Vertex(**{k: tuple(v) if k in lists else v for k, v in n.items()}) for n in raw["nodes"]
-            ),
+            nodes=tuple(Vertex(**{**n, **{k: tuple(n[k]) for k in lists}}) for n in raw["nodes"]),
             edges=tuple(Edge(**e) for e in raw["edges"]),
             level=raw["level"],
             notes=tuple(raw["notes"]),
@@ -242,7 +260,7 @@ def trace(*outputs: Tensor, values: bool = False) -> Graph:
 
 
 def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, Naming, list[Tensor]]:
-    """The Graph, how the tape's nodes are called in it, and the outputs on that tape (without fused layers)."""
+    """The Graph, how the tape's nodes are called in it, and the outputs on that tape, fused layers opened."""
     for output in outputs:
         if not isinstance(output, Tensor) or output.node is None:
             tensor = isinstance(output, Tensor)
@@ -288,9 +306,9 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vert
     shape, dtype = node.outputs[0] if isinstance(node, Bundle) else (node.shape, node.dtype)
     return Vertex(
         name, primitive.name, kind, label or ("loss" if name == "loss" else ""),
-        formula=primitive.formula(**{k: v for k, v in params.items() if k in {p.name for p in primitive.params}}),
+        formula=primitive.formula(**params),
         rules=tuple(f"∂{x} = {rule}" for x, rule in primitive.rule_formulas().items()),
-        shape=shape, dtype=str(dtype), gate=scope.gate or (label if scope.direction is not None else None) or None,
+        shape=shape, dtype=str(dtype), gate=scope.gate or (label if scope.direction else "") or None,
         **place,
     )  # fmt: skip
 

@@ -72,9 +72,8 @@ class _Copier:
         beside = [self.steps.get(self.moved[p]) for p in node.parents if isinstance(p, Node) and p in self.moved]
         if node.plan is None:
             self.moved[node] = node
-        elif _is_join(node) and all(beside):
-            hs = _side_by_side([found.hs for found in beside if found is not None])
-            self._gathered(node, Steps(hs, beside[0].gather))  # type: ignore[union-attr]
+        elif _is_join(node) and beside and all(beside):
+            self._join(node, [found for found in beside if found is not None])
         elif _is_fused(node):
             self._replay(node)  # type: ignore[arg-type]
         elif isinstance(node, Output) and node.parents[0] in self.replayed:
@@ -96,12 +95,17 @@ class _Copier:
         made.grad, made.hooks, made.retains = None, None, False
         self.moved[node] = made
 
-    def _gathered(self, node: Node, steps: Steps) -> None:
-        """Put what is known step by step in the place of a node, as one value."""
-        whole = steps.gather(steps.hs).node
+    def _join(self, node: Node, directions: list[Steps]) -> None:
+        """Bring both directions together step by step, as the next layer reads them."""
+        before, here.scope = here.scope, node.scope
+        try:
+            hs = _side_by_side([found.hs for found in directions])
+            whole = directions[0].gather(hs).node
+        finally:
+            here.scope = before
         assert whole is not None
         self.moved[node] = whole
-        self.steps[whole] = steps
+        self.steps[whole] = Steps(hs, directions[0].gather)
 
     def _replay(self, node: Bundle) -> None:
         plan: Any = node.plan

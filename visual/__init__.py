@@ -5,7 +5,8 @@
 
 A picture is made in three stages. A `Graph` (plain data, from `tinygrad_rnn.trace` or `flow`) gets positions
 and becomes a `Picture` (`unroll`, with `fold`, `grid`, `cells`, `wires`, `rail`, `layered`); a Picture is
-written as SVG (`svg`) or handed to Graphviz (`dot`). Colours come from `style`; heatmaps are in `plots`.
+written as SVG (`svg`) or handed to Graphviz (`dot`). Colours come from `style`; heatmaps are in `plots`, the
+loop beside its unrolling is in `rolled`, two networks side by side in `compare`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinygrad_rnn.trace import Graph
+from visual.compare import compare
 from visual.picture import Picture
 from visual.plots import heatmap, influence
+from visual.rolled import rolled
 from visual.style import style as _style
 from visual.unroll import unrolled
 
-__all__ = ["Picture", "draw", "heatmap", "influence"]
+__all__ = ["Picture", "compare", "draw", "heatmap", "influence", "rolled"]
 
 LEVELS = ("cell", "gate", "op", "layer")
 

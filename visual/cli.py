@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+import visual
 from visual.picture import FORMATS, Picture
 
 KINDS = ("rnn", "lstm", "gru")
@@ -41,15 +42,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("network", help="rnn, lstm or gru; or a .safetensors file saved by the examples")
-    made.add_argument("-o", "--output", required=True, help=f"where to; the suffix is the format ({', '.join(FORMATS)})")
+    made.add_argument("-o", "--output", required=True,
+                      help=f"where to; its suffix is the format: {', '.join(FORMATS)}")  # fmt: skip
     made.add_argument("--layers", type=int, default=1, help="stacked layers (default 1)")
     made.add_argument("--bidirectional", action="store_true", help="read the sequence in both directions")
     made.add_argument("--steps", type=int, help="length of a random sequence (default 6)")
     made.add_argument("--hidden", type=int, default=8, help="features of the state (default 8)")
     made.add_argument("--text", help="run over these characters instead of a random sequence")
-    made.add_argument("--series", help="run over the numbers in this file, one step a line, columns by comma or space")
+    made.add_argument("--series", help="run over the numbers in this file, one step a line")
     made.add_argument("--view", choices=("unrolled", "heatmap"), default="unrolled", help="what to show")
-    made.add_argument("--level", choices=("layer", "cell", "gate", "op"), default="cell", help="how much detail")
+    made.add_argument("--level", choices=visual.LEVELS, default="cell", help="how much detail")
     made.add_argument("--gradients", action="store_true", help="draw BPTT beside the forward edges")
     made.add_argument("--loss", choices=("last", "every"), default="last",
                       help="measure the gradient of the last state, or of every step's output")  # fmt: skip
@@ -73,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _picture(options: argparse.Namespace) -> Picture:
-    import visual
-
     suffix = Path(options.output).suffix.lstrip(".").lower()
     if suffix not in FORMATS:
         raise Refused(f"expected an output that ends in one of {', '.join(FORMATS)}, got {options.output!r}")
@@ -117,7 +117,8 @@ def _run_saved(options: argparse.Namespace) -> tuple[tg.Tensor, list[str], str]:
     """A saved network on the user's text; the loss is -log p of its own answer."""
     path = Path(options.network)
     if not path.is_file():
-        raise Refused(f"expected rnn, lstm, gru or a file of weights, got {options.network!r}, which does not exist")
+        known = ", ".join(KINDS)
+        raise Refused(f"expected {known} or a file of weights, got {options.network!r}, which does not exist")
     if not options.text:
         raise Refused("expected --text for the saved network to read, got none")
     net = tg.load_network(path).eval()
@@ -132,7 +133,8 @@ def _sequence(options: argparse.Namespace) -> tuple[tg.Tensor, list[str]]:
     """The input (T, 1, I) and one label per step."""
     given = [name for name in ("text", "series", "steps") if getattr(options, name) is not None]
     if len(given) > 1:
-        raise Refused(f"expected one of --text, --series and --steps, got {' and '.join('--' + g for g in given)}")
+        came = " and ".join(f"--{name}" for name in given)
+        raise Refused(f"expected one of --text, --series and --steps, got {came}")
     if options.text is not None:
         if not options.text:
             raise Refused("expected a --text of at least one character, got an empty one")
@@ -155,8 +157,9 @@ def _series(path: Path) -> tuple[tg.Tensor, list[str]]:
                 rows.append([float(cell) for cell in line.replace(",", " ").split()])
             except ValueError:
                 raise Refused(f"expected numbers in line {number} of {path}, got {line.strip()!r}") from None
-    if not rows or len({len(row) for row in rows}) > 1:
-        raise Refused(f"expected the same count of numbers in every line of {path}, got {sorted({len(r) for r in rows})}")
+    counts = sorted({len(row) for row in rows})
+    if len(counts) != 1:
+        raise Refused(f"expected the same count of numbers in every line of {path}, got {counts}")
     values = np.array(rows, dtype=np.float32)
     spread = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(spread == 0, 1, spread)

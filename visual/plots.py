@@ -35,63 +35,121 @@ def heatmap(
     title: str | None = None,
     style: Mapping[str, str] | None = None,
     tokens: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Picture:
     """‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ by (layer, direction, t) on one log scale.
 
     Reads `flow.h` and `flow.c` (layers, directions, T), the latter None where there is no cell state; NaN
-    means "not computed". `tokens` holds one label per step, written under the columns.
+    means "not computed". `tokens` holds one label per step, written under the columns. A list of flows over
+    equally many steps is drawn one above the other on one scale, the first on top, with their `names`.
 
     >>> from types import SimpleNamespace
     >>> heatmap(SimpleNamespace(h=[[[0.1, 1.0]]], c=None)).table.splitlines()[1]
     '‖∂L/∂h‖ layer 0 →  0  0.1'
     """
-    panels = [("‖∂L/∂h‖", _rows(flow.h))]
-    if flow.c is not None:
-        panels.append(("‖∂L/∂c‖", _rows(flow.c)))
-    names = _row_names(np.asarray(flow.h))
-    return _drawn(panels, names, theme, title or "The gradient's norm at every step", style, tokens)
+    flows = list(flow) if isinstance(flow, list | tuple) else [flow]
+    if names is not None and len(names) != len(flows):
+        raise ValueError(f"expected {len(flows)} names, one for each flow, got {len(names)}")
+    panels = []
+    for k in reversed(range(len(flows))):
+        head = f"{names[k]}, " if names is not None else ""
+        values = _rows(flows[k].h)
+        rows = _row_names(np.asarray(flows[k].h))
+        panels.append((f"{head}‖∂L/∂h‖", values, rows))
+        if flows[k].c is not None:
+            panels.append((f"{head}‖∂L/∂c‖", _rows(flows[k].c), rows))
+    lengths = {values.shape[1] for _, values, _ in panels}
+    if len(lengths) > 1:
+        raise ValueError(f"expected flows over equally many steps, got {sorted(lengths)}")
+    return _drawn(panels, theme, title or "The gradient's norm at every step", style, tokens)
 
 
 def influence(
-    matrix: Any, theme: str = "light", title: str | None = None, style: Mapping[str, str] | None = None
+    what: Any,
+    losses: Sequence[Any] | None = None,
+    theme: str = "light",
+    title: str | None = None,
+    style: Mapping[str, str] | None = None,
+    layer: int = -1,
+    direction: str = "fwd",
 ) -> Picture:
     """‖∂L_s/∂h_t‖ as a matrix (S, T): which loss reaches which step; s runs upward, t to the right.
+
+    `what` is the matrix, or a Flow together with the `losses` (on its tape) and the row of states to look at.
 
     >>> influence([[1.0, 0.0], [0.5, 1.0]]).title
     'Which loss reaches which step'
     """
-    values = np.asarray(matrix, dtype=np.float64)
-    if values.ndim != 2:
-        raise ValueError(f"expected a matrix (S, T), got shape {values.shape}")
+    values = _matrix(what, losses, layer, direction)
     names = [f"L at {s}" if len(values) <= 24 or s % 10 == 0 else "" for s in range(len(values))]
-    return _drawn([("‖∂L_s/∂h_t‖", values)], names, theme, title or "Which loss reaches which step", style)
+    return _drawn([("‖∂L_s/∂h_t‖", values, names)], theme, title or "Which loss reaches which step", style)
 
 
 def plot_heatmap(flow: Any, ax: Any = None) -> Any:
-    """`heatmap` with matplotlib, into `ax` (or new axes), which is returned."""
-    ax = _image(_rows(flow.h), ax, "‖∂L/∂h_t‖")
-    names = _row_names(np.asarray(flow.h))
+    """`heatmap` with matplotlib, into `ax` (or new axes), which is returned; rows of c above those of h."""
+    h, names = _rows(flow.h), _row_names(np.asarray(flow.h))
+    if flow.c is None:
+        ax = _image(h, ax, "‖∂L/∂h_t‖")
+    else:
+        ax = _image(np.concatenate([h, _rows(flow.c)]), ax, "‖∂L/∂h_t‖, ‖∂L/∂c_t‖")
+        names = [f"{state}, {name}" for state in "hc" for name in names]
     ax.set_yticks(range(len(names)), names)
     ax.set_title("The gradient's norm at every step")
     return ax
 
 
-def plot_influence(matrix: Any, ax: Any = None) -> Any:
+def plot_influence(
+    what: Any, ax: Any = None, losses: Sequence[Any] | None = None, layer: int = -1, direction: str = "fwd"
+) -> Any:
     """`influence` with matplotlib, into `ax` (or new axes), which is returned."""
-    ax = _image(np.asarray(matrix, dtype=np.float64), ax, "‖∂L_s/∂h_t‖")
+    ax = _image(_matrix(what, losses, layer, direction), ax, "‖∂L_s/∂h_t‖")
     ax.set_ylabel("loss s")
     ax.set_title("Which loss reaches which step")
     return ax
 
 
-def _image(values: Norms, ax: Any, label: str) -> Any:
+def plot_weight_gradients(flow: Any, ax: Any = None) -> Any:
+    """‖dW_t‖, each step's share in each weight's gradient, as lines into `ax` (or new axes); returns it.
+
+    Vectors add, norms don't: the lines of a weight do not sum to the norm of its gradient.
+    """
+    ax = _axes(ax)
+    for name, norms in flow.weights.items():
+        positive = np.where(np.asarray(norms) > 0, norms, np.nan)
+        ax.plot(positive, marker=".", label=name)
+    if any(np.any(np.asarray(norms) > 0) for norms in flow.weights.values()):
+        ax.set_yscale("log")
+    if flow.weights:
+        ax.legend(fontsize="small")
+    ax.set_xlabel("time t")
+    ax.set_ylabel("‖dW_t‖")
+    ax.set_title("Each step's share in the weights' gradients")
+    return ax
+
+
+def _matrix(what: Any, losses: Sequence[Any] | None, layer: int, direction: str) -> Norms:
+    if hasattr(what, "influence"):
+        if losses is None:
+            raise ValueError("expected losses, one for each row of the matrix, along with a Flow")
+        what = what.influence(losses, layer, direction)
+    values: Norms = np.asarray(what, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"expected a matrix (S, T), got shape {values.shape}")
+    return values
+
+
+def _axes(ax: Any) -> Any:
     try:
         from matplotlib import pyplot
-        from matplotlib.colors import LogNorm
     except ImportError:
         raise ImportError("this plot needs matplotlib: pip install 'tinygrad-rnn[plots]'") from None
-    if ax is None:
-        ax = pyplot.subplots(layout="constrained")[1]
+    return pyplot.subplots(layout="constrained")[1] if ax is None else ax
+
+
+def _image(values: Norms, ax: Any, label: str) -> Any:
+    ax = _axes(ax)
+    from matplotlib.colors import LogNorm
+
     seen = values[np.isfinite(values) & (values > 0)]
     norm = LogNorm(seen.min(), max(seen.max(), seen.min() * 1.001)) if seen.size else None
     shown = ax.imshow(
@@ -122,15 +180,14 @@ def _row_names(values: Norms) -> list[str]:
 
 
 def _drawn(
-    panels: Sequence[tuple[str, Norms]],
-    names: Sequence[str],
+    panels: Sequence[tuple[str, Norms, Sequence[str]]],
     theme: str,
     title: str,
     changes: Mapping[str, str] | None,
     tokens: Sequence[str] | None = None,
 ) -> Picture:
     style = style_of(theme, changes)
-    everything = np.concatenate([values.ravel() for _, values in panels])
+    everything = np.concatenate([values.ravel() for _, values, _ in panels])
     seen = everything[np.isfinite(everything) & (everything > 0)]
     look = Look(style, True, scale_of(float(seen.min()), float(seen.max())) if seen.size else None)
     steps = panels[0][1].shape[1]
@@ -138,11 +195,11 @@ def _drawn(
     columns = min(steps, MOST)
     width = max(min(columns * CELL, WIDEST), 260.0)
     pitch = width / max(columns, 1)
-    high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
     left, y = 110.0, 104.0 if tokens is None else 124.0
 
     elements: list[Element] = []
-    for label, values in panels:
+    for label, values, names in panels:
+        high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
         height = high * len(names)
         elements.append(
             Group("", left + width / 2, y + height / 2, width + 2, height + 2, "none", style["faint"])
@@ -176,11 +233,12 @@ def _drawn(
     elements += _key(look, left, 52.0, binned)
     rows = [("row", "t", "norm")] + [
         (f"{label} {name}", str(t), "not computed" if math.isnan(row[t]) else number(float(row[t])))
-        for label, values in panels
+        for label, values, names in panels
         for name, row in zip(names, values, strict=True)
         for t in range(min(steps, MOST))
     ]
-    desc = f"{title}: {len(names)} rows, {steps} steps, colour is the norm on a log scale."
+    count = sum(len(names) for _, _, names in panels)
+    desc = f"{title}: {count} rows, {steps} steps, colour is the norm on a log scale."
     whole = max(left + width + 40, left + 580.0, 56 + len(title) * 10.0)
     return Picture(
         whole,

@@ -36,10 +36,14 @@ def unrolled(
     focus: int | Sequence[int] | None = None,
     tokens: Sequence[str] | None = None,
     title: str | None = None,
+    look: Look | None = None,
 ) -> Picture:
-    """The picture of a recurrent graph at its level; of any other graph, a layered drawing."""
+    """The picture of a recurrent graph at its level; of any other graph, a layered drawing.
+
+    `look` gives the scales that several pictures share; otherwise they are this picture's own.
+    """
     if not any(v.time is not None and v.layer is not None for v in graph.nodes):
-        return layered_drawing(graph, style, gradients, title)
+        return layered_drawing(graph, style, gradients, title, look)
     short = _with_tokens(folded(graph, fold, focus), tokens)
     vertices = {v.id: v for v in short.nodes}
     (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
@@ -47,7 +51,7 @@ def unrolled(
     rail.place_beside(plan, beside, vertices)
     margin = rail.margins(plan, short, weights, initial)
     sigma = rail.place_margins(plan, margin, vertices)
-    look = measure(
+    look = look or measure(
         style,
         gradients,
         short.links,
@@ -73,7 +77,13 @@ def unrolled(
     return finished(elements, graph, short, look, title or _title(plan, graph), style)
 
 
-def layered_drawing(graph: Graph, style: Style, gradients: bool = False, title: str | None = None) -> Picture:
+def layered_drawing(
+    graph: Graph,
+    style: Style,
+    gradients: bool = False,
+    title: str | None = None,
+    look: Look | None = None,
+) -> Picture:
     """Any graph without time: inputs below, results above, every operation with its shape."""
     links = [Link(e) for e in graph.edges]
     sizes = {v.id: max(text_width(label(v), 11), text_width(_shape(v), 9), 24.0) + 18 for v in graph.nodes}
@@ -83,7 +93,7 @@ def layered_drawing(graph: Graph, style: Style, gradients: bool = False, title: 
         v.id: Rect(plan.across[v.id], plan.depth[v.id] * pitch, sizes[v.id], 36.0 if v.shape else BOX_HEIGHT)
         for v in graph.nodes
     }
-    look = measure(style, gradients, links, (v.norm for v in graph.nodes), (), frozenset())
+    look = look or measure(style, gradients, links, (v.norm for v in graph.nodes), (), frozenset())
     doors: dict[tuple[str, bool], list[tuple[float, int]]] = {}
     for k, e in enumerate(graph.edges):
         doors.setdefault((e.source, True), []).append((plan.across[e.target], k))

@@ -23,8 +23,8 @@ def refused(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize("level", ["layer", "cell", "gate", "op"])
 def test_every_network_is_drawn_at_every_level(network, level, tmp_path, capsys):
     path = tmp_path / "net.svg"
-    options = ["--layers", "2", "--bidirectional", "--steps", "3", "--hidden", "3", "--level", level, "--gradients"]
-    assert main([network, *options, "-o", str(path)]) == 0
+    options = ["--layers", "2", "--bidirectional", "--steps", "3", "--hidden", "3", "--gradients"]
+    assert main([network, *options, "--level", level, "-o", str(path)]) == 0
     assert capsys.readouterr().out.strip() == str(path)
     ET.parse(path)
     assert [p.name for p in tmp_path.iterdir()] == ["net.svg"]
@@ -90,7 +90,8 @@ def test_a_foreign_weights_file_is_refused(tmp_path, capsys):
     tg.save({"w": np.ones(3)}, weights)
     assert "expected" in refused(capsys, str(weights), "--text", "a", "-o", str(tmp_path / "x.svg"))
     weights.write_bytes(b"no safetensors")
-    assert "expected a safetensors file" in refused(capsys, str(weights), "--text", "a", "-o", str(tmp_path / "x.svg"))
+    said = refused(capsys, str(weights), "--text", "a", "-o", str(tmp_path / "x.svg"))
+    assert "expected a safetensors file" in said
 
 
 def test_without_dot_a_png_is_refused_and_an_svg_is_not(tmp_path, capsys, monkeypatch):

@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 import visual
 from visual.picture import Strip, Text
-from visual.plots import MOST, plot_heatmap, plot_influence
+from visual.plots import MOST, plot_heatmap, plot_influence, plot_weight_gradients
 from visual.style import Style, style
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -120,11 +121,16 @@ def test_wrong_shapes_are_named(wrong):
 
 def test_matplotlib_draws_into_the_given_axes(rng):
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    axes = pyplot.subplots(2)[1]
-    flow = flow_of(rng)
+    axes = pyplot.subplots(4)[1]
+    flow = flow_of(rng, c=False)
+    flow.weights = {"w": rng.random(9), "never": np.zeros(9)}
     assert plot_heatmap(flow, axes[0]) is axes[0]
     assert plot_influence(np.eye(3), axes[1]) is axes[1]
     assert axes[0].images[0].get_array().shape == (4, 9)
+    assert plot_heatmap(flow_of(rng), axes[2]) is axes[2]
+    assert axes[2].images[0].get_array().shape == (8, 9)
+    assert plot_weight_gradients(flow, axes[3]) is axes[3]
+    assert np.array_equal(axes[3].lines[0].get_ydata(), flow.weights["w"])
     pyplot.close("all")
 
 
@@ -132,3 +138,39 @@ def test_without_matplotlib_the_extra_is_named(rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'tinygrad-rnn\[plots\]'"):
         plot_heatmap(flow_of(rng))
+
+
+def test_several_flows_share_one_scale_and_are_named(rng):
+    flows = [flow_of(rng, steps=5), flow_of(rng, layers=1, directions=1, steps=5, c=False)]
+    flows[1].h *= 1e-3
+    picture = visual.heatmap(flows, names=["LSTM", "RNN"])
+    found = strips(picture)
+    assert set(found) == {"strip.LSTM, ‖∂L/∂h‖", "strip.LSTM, ‖∂L/∂c‖", "strip.RNN, ‖∂L/∂h‖"}
+    low = min(f.h.min() for f in flows)
+    colours = list(found["strip.RNN, ‖∂L/∂h‖"].colours[0])
+    seen = decoded(colours, style(), low, flows[0].c.max())
+    assert np.abs(np.log(seen / flows[1].h.ravel())).max() < 0.01 * math.log(flows[0].c.max() / low)
+
+
+def test_flows_of_different_lengths_are_refused(rng):
+    with pytest.raises(ValueError, match=r"\[4, 5\]"):
+        visual.heatmap([flow_of(rng, steps=4), flow_of(rng, steps=5)])
+    with pytest.raises(ValueError, match="2 names"):
+        visual.heatmap([flow_of(rng), flow_of(rng)], names=["one"])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_loss_reaches_later_steps_only_where_the_network_looks_ahead(bidirectional):
+    net = tg.nn.GRU(2, 3, bidirectional=bidirectional)
+    y, _ = net(tg.randn(5, 1, 2))
+    losses = [(y[t] * y[t]).sum() for t in range(5)]
+    whole = losses[0]
+    for loss in losses[1:]:
+        whole = whole + loss
+    flow = tg.flow(whole)
+    later = np.triu_indices(5, 1)
+    assert np.all(flow.influence(losses)[later] == 0)
+    if bidirectional:
+        assert np.all(flow.influence(losses, direction="rev")[later] > 0)
+    (strip,) = strips(visual.influence(flow, losses)).values()
+    assert strip.colours[0][1] == style()["faint"] != strip.colours[1][0]

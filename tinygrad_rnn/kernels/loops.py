@@ -196,8 +196,7 @@ def _summed(shares: list[_Share], weight: Array) -> Array:
         if whole:
             np.matmul(left, right, out=total)
         else:
-            part = total if block.rows is None else total[slice(*block.rows)]
-            part = part if block.columns is None else part[:, slice(*block.columns)]
+            part = block._replace(array="").of({"": total})
             part += left @ right
     return total
 

@@ -198,10 +198,7 @@ class _Writer:
         }
 
     def _product(self, step: Product) -> str:
-        a, out, weight = self._rows(step.a), self._rows(step.target), step.weight.array
-        if step.weight.rows is not None and step.weight.columns is not None:
-            ends = [f"{self._size(a)}:{self._size(b)}" for a, b in (step.weight.rows, step.weight.columns)]
-            weight += f"[{', '.join(ends)}]"
+        a, out, weight = self._rows(step.a), self._rows(step.target), step.weight.text(self._size)
         return f"multiply(gemm, gemv, bits, {a}, {weight}, {out}, {step.transposed})"
 
     def _rows(self, value: Any) -> str:

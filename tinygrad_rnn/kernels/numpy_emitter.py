@@ -77,7 +77,7 @@ class _Writer:
         lines = [
             f"def loop(steps, before, after, counts, {', '.join(arrays)}):",
             *(f"    {name} = {self._view(place)}" for place, name in self.fixed.items()),
-            *(f"    {name} = {b.array}[{b.rows[0]}:{b.rows[1]}, {b.columns[0]}:{b.columns[1]}]" for b, name in self.blocks.items()),
+            *(f"    {name} = {block.text()}" for block, name in self.blocks.items()),
             *(["    old, new = 0, 1"] if turns else []),
             "    for t in steps:",
             *(["        n = counts[t]"] if self.ragged else []),
@@ -128,7 +128,8 @@ class _Writer:
             return [f"{out}[...] = {args[0]}"] if args[0] != out else []
         if step.op == "where":
             return [f"{out}[...] = where({', '.join(args)})"]
-        return [f"{step.op}({', '.join(args)}, {out})"]
+        by_name = "out=" if step.op in ("maximum", "minimum") else ""  # NumPy wants it so; by position is faster
+        return [f"{step.op}({', '.join(args)}, {by_name}{out})"]
 
     def _name(self, value: Any) -> str:
         """The text for a value: an array, a view of one, or a number."""

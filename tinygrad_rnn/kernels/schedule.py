@@ -50,7 +50,14 @@ class Block(NamedTuple):
     def of(self, arrays: Mapping[str, Any]) -> Any:
         """The block itself."""
         found = arrays[self.array]
-        return found if self.rows is None or self.columns is None else found[slice(*self.rows), slice(*self.columns)]
+        if self.rows is not None:
+            found = found[slice(*self.rows)]
+        return found if self.columns is None else found[:, slice(*self.columns)]
+
+    def text(self, name: Callable[[int], str] = str) -> str:
+        """The block as Python text, each number as `name` gives it."""
+        ends = [f"{name(start)}:{name(stop)}" for start, stop in (e for e in (self.rows, self.columns) if e)]
+        return f"{self.array}[{', '.join(ends)}]" if ends else self.array
 
 
 class Product(NamedTuple):

@@ -105,7 +105,8 @@ class Recurrent(Recurrence):
     def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
         cell = self.cells[layer * self.num_directions + direction]
         if isinstance(cell, Cell):
-            return Readable(cell.forward, cell.definition.step, {"keep": None, **dict(cell.named_parameters())}, {})
+            weights: dict[str, Tensor | None] = {"keep": None, **dict(cell.named_parameters())}
+            return Readable(cell.forward, cell.definition.step, weights, {})
         step = _steps.get(cell) or _steps.setdefault(cell, _Step(cell))
         return Readable(cell.forward, step, dict(cell.named_parameters()), {})
 
@@ -140,7 +141,7 @@ class Recurrent(Recurrence):
 
 
 class _Step:
-    """A cell's `forward` as a function of its weights too: for the call, they stand in its parameters' places."""
+    """A cell's `forward` as a function of its weights too: they take its parameters' places for the call."""
 
     def __init__(self, cell: Module) -> None:
         self.cell = weakref.ref(cell)
@@ -152,8 +153,8 @@ class _Step:
         try:
             for path, value in vars(w).items():
                 owner, _, name = path.rpartition(".")
-                kept.append((vars(modules[owner]), name, vars(modules[owner])[name]))
-                vars(modules[owner])[name] = value
+                kept.append((modules[owner].__dict__, name, modules[owner].__dict__[name]))
+                modules[owner].__dict__[name] = value
             return cell.forward(x, state)
         finally:
             for attributes, name, value in kept:

@@ -17,9 +17,10 @@ from tinygrad_rnn.nn import packed
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.packed import PackedSequence, check_lengths
 from tinygrad_rnn.nn.stream import Stream
-from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, along_time, joined, unroll
+from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, joined, unroll
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor, label
+from tinygrad_rnn.unfuse import along_time
 
 log = logging.getLogger("tinygrad_rnn")
 

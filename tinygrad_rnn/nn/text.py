@@ -50,10 +50,14 @@ class SequenceClassifier(Module):
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], list[int]]:
         """Letters as numbers, (T, N), padded with zeros; and the lengths.
 
+        A capital that is not in the alphabet is read as its small letter.
+
         Raises ValueError for an empty text, or a letter that is not in the alphabet.
         """
+        known = set(self.alphabet)
+        texts = ["".join(x if x in known else x.lower() for x in text) for text in texts]
         for text in texts:
-            strange = sorted(set(text) - set(self.alphabet))
+            strange = sorted(set(text) - known)
             if strange or not text:
                 came = f"{text!r} with {', '.join(map(repr, strange))}" if strange else "an empty one"
                 raise ValueError(f"expected texts of the letters {self.alphabet!r}, got {came}")

@@ -18,7 +18,6 @@ from tinygrad_rnn.namespaces import asarray
 from tinygrad_rnn.nn import cells
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor
-from tinygrad_rnn.unfuse import along_time
 
 States = tuple[Tensor, ...]
 DIRECTIONS = ("forward", "reverse")

@@ -1,0 +1,97 @@
+"""Cells to generate kernels from: the built-in ones, and one that nobody has written a kernel for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import ops
+from tinygrad_rnn.kernels.fused import Layer, run_layer
+from tinygrad_rnn.kernels.program import read
+from tinygrad_rnn.nn.cells import gru_definition, lstm_definition, rnn_definition
+from tinygrad_rnn.nn.unroll import Mask, unroll
+from tinygrad_rnn.unfuse import along_time
+
+
+def invented_step(x, state, w):
+    """Two states, a joined input, a weight used in two places, a vector times a row, kinks."""
+    a, b = state
+    z = ops.sigmoid(ops.linear(ops.concatenate([x, a], axis=-1), w.W, w.p))
+    n = ops.tanh(ops.linear(ops.concatenate([x, z * a], axis=-1), w.V) * w.p + b)
+    return z * a + (1 - z) * n * w.keep, ops.relu(b * 0.9) + ops.maximum(n, a) * 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    step: object
+    states: tuple[str, ...]
+    shapes: dict
+    widths: dict[str, int]
+    constants: tuple[str, ...] = ()
+
+
+INPUT, HIDDEN = 6, 4
+
+
+def built_in(definition, proj_size=0, bias=True):
+    shapes = definition.shapes(INPUT, HIDDEN, proj_size=proj_size, bias=bias)
+    widths = dict(zip(definition.states, definition.sizes(HIDDEN, proj_size), strict=True))
+    return Case(definition.step, definition.states, {"keep": None, **shapes}, widths)
+
+
+CASES = {
+    "rnn": built_in(rnn_definition()),
+    "relu": built_in(rnn_definition("relu")),
+    "lstm": built_in(lstm_definition()),
+    "lstm without bias": built_in(lstm_definition(), bias=False),
+    "projection": built_in(lstm_definition(proj_size=3), proj_size=3),
+    "peephole": built_in(lstm_definition(peephole=True)),
+    "coupled": built_in(lstm_definition(coupled=True, peephole=True)),
+    "gru": built_in(gru_definition()),
+    "reset before": built_in(gru_definition(reset_after=False)),
+    "invented": Case(
+        invented_step, ("a", "b"), {"W": (HIDDEN, INPUT + HIDDEN), "V": (HIDDEN, INPUT + HIDDEN), "p": (HIDDEN,)},
+        {"a": HIDDEN, "b": HIDDEN}, ("keep",),
+    ),
+}  # fmt: skip
+
+
+class Run:
+    """A case with values: run by its kernel, and by its definition."""
+
+    def __init__(self, case, rng, dtype, reverse=False, steps=5, rows=4, lengths=None):
+        draw = lambda *shape: tg.tensor(rng.standard_normal(shape).astype(dtype) * 0.7, requires_grad=True)
+        self.case, self.reverse = case, reverse
+        self.weights = {name: None if s is None else draw(*s) for name, s in case.shapes.items()}
+        self.x = draw(steps, rows, INPUT)
+        self.states = {name: draw(rows, width) for name, width in case.widths.items()}
+        self.constants = {name: draw(rows, HIDDEN).detach() for name in case.constants}
+        self.lengths = None if lengths is None else np.array(lengths)
+        self.mask = None if lengths is None else Mask(self.lengths, steps, "cpu")
+        w = SimpleNamespace(**self.weights, **self.constants)
+        way = "reverse" if reverse else "forward"
+        self.layer = Layer(
+            "Cell", case.step,
+            lambda x, states: unroll(lambda a, s: case.step(a, s, w), along_time(x), states, layer=0, direction=way, mask=self.mask),
+            ops.stack if self.mask is None else self.mask.stacked, reverse,
+        )  # fmt: skip
+
+    @property
+    def inputs(self):
+        return [self.x, *self.states.values(), *(w for w in self.weights.values() if w is not None)]
+
+    def fused(self):
+        return run_layer(
+            self.layer, self.x, self.states, self.weights, lengths=self.lengths, constants=self.constants
+        )
+
+    def defined(self):
+        hs, ends = self.layer.unroll(self.x, tuple(self.states.values()))
+        return (self.layer.gather(hs), *ends)
+
+
+def program_of(case):
+    return read(case.step, INPUT, case.widths, case.shapes, dict.fromkeys(case.constants, HIDDEN))
