@@ -1,6 +1,6 @@
 """What changed after training? One network on one sequence, before and after, at one colour scale.
 
-    python -m examples.before_after
+python -m examples.before_after
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ def main() -> int:
     after = tg.flow(loss_of(net, x, y))
     changed = differences(before.graph("cell"), after.graph("cell"))
     first = next(d for d in changed if d.id.startswith("l0"))
-    picture = visual.compare(before, after, ("before training", "after training"), title="What training changed")
-    return show(picture, "before_after", f"{UPDATES} updates took the loss from {before.loss.item():.3g} to "
-                f"{after.loss.item():.3g}; within the recurrent layer the gradient changed most at {first.id} ({first.what}).")  # fmt: skip
+    picture = visual.compare(
+        before, after, ("before training", "after training"), title="What training changed"
+    )
+    answer = (
+        f"{UPDATES} updates took the loss from {before.loss.item():.3g} to "
+        f"{after.loss.item():.3g}; within the recurrent layer the gradient changed most "
+        f"at {first.id} ({first.what})."
+    )
+    return show(picture, "before_after", answer)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does the backward direction carry more than the forward one? A network that must recall the first number.
 
-    python -m examples.directions
+python -m examples.directions
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ def main() -> int:
     at_first = flow.h[0, 1, 0] / flow.h[0, 0, 0]
     verdict = "more" if reverse > forward else "less"
     picture = visual.heatmap(flow, title="Recalling the first number: forward → and reverse ←")
-    return show(picture, "directions", f"The backward direction carries {verdict}: its largest gradient is "
-                f"{reverse / forward:.2g} times the forward one's, and at the first step, which holds the answer, "
-                f"{at_first:.2g} times.")  # fmt: skip
+    answer = (
+        f"The backward direction carries {verdict}: its largest gradient is "
+        f"{reverse / forward:.2g} times the forward one's, and at the first step, which holds the answer, "
+        f"{at_first:.2g} times."
+    )
+    return show(picture, "directions", answer)
 
 
 if __name__ == "__main__":

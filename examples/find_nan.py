@@ -1,6 +1,6 @@
 """Where did the NaN come from? A norm whose value at zero is harmless, and whose gradient there is not.
 
-    python -m examples.find_nan
+python -m examples.find_nan
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
 def energy(x: np.ndarray[Any, Any], weights: list[tg.Tensor]) -> tg.Tensor:
     """Σ_t ‖h_t‖ of a plain recurrent network; √ has no gradient at 0, where padding leaves the state."""
     h, total = tg.zeros(1, 3), None
-    for t in range(STEPS):
+    for t in range(len(x)):
         with tg.at(layer=0, direction="forward", time=t):
             h = tg.label(h=tg.ops.tanh(tg.tensor(x[t]) @ weights[0] + h @ weights[1]))
             norm = tg.ops.sqrt((h * h).sum())

@@ -1,6 +1,6 @@
 """Every view, drawn by one command into docs/pictures/.
 
-    python -m examples.gallery
+python -m examples.gallery
 """
 
 from __future__ import annotations

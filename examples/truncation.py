@@ -1,6 +1,6 @@
 """What did truncating BPTT cost me? The same sequence with and without a cut after every four steps.
 
-    python -m examples.truncation
+python -m examples.truncation
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ def main() -> int:
     lost = float(np.linalg.norm(whole - short) / np.linalg.norm(whole))
     loss = run(cell, readout, x, y, EVERY)
     picture = visual.draw(loss, gradients=True, title=f"BPTT cut after every {EVERY} steps")
-    return show(picture, "truncation", f"Cutting after every {EVERY} of {STEPS} steps changed the recurrent weights' "
-                f"gradient by {lost:.1%} of its norm (cosine with the whole gradient: {cosine:.4f}).")  # fmt: skip
+    answer = (
+        f"Cutting after every {EVERY} of {STEPS} steps changed the recurrent weights' "
+        f"gradient by {lost:.1%} of its norm (cosine with the whole gradient: {cosine:.4f})."
+    )
+    return show(picture, "truncation", answer)
 
 
 def run(cell: Any, readout: Any, x: tg.Tensor, y: tg.Tensor, every: int) -> tg.Tensor:

@@ -1,6 +1,6 @@
 """Which step of this sequence moved this weight? A network that spells a word, letter by letter.
 
-    python -m examples.which_step
+python -m examples.which_step
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ def main() -> int:
     whole = parts.sum(0)
     shares = (parts * whole).sum((1, 2)) / (whole * whole).sum()
     t = int(shares.argmax())
-    picture = visual.draw(flow, gradients=True, tokens=TEXT[:-1], title=f"Which step moved the weights: “{TEXT}”")
-    return show(picture, "which_step", f"Reading “{TEXT[t]}” at step {t} (where “{TEXT[t + 1]}” comes next) moved "
-                f"{name} most: {shares[t]:.0%} of its gradient; the shares of all steps sum to {shares.sum():.0%}.")  # fmt: skip
+    picture = visual.draw(
+        flow, gradients=True, tokens=TEXT[:-1], title=f"Which step moved the weights: “{TEXT}”"
+    )
+    answer = (
+        f"Reading “{TEXT[t]}” at step {t} (where “{TEXT[t + 1]}” comes next) moved "
+        f"{name} most: {shares[t]:.0%} of its gradient; the shares of all steps sum to {shares.sum():.0%}."
+    )
+    return show(picture, "which_step", answer)
 
 
 if __name__ == "__main__":

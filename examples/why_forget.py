@@ -1,6 +1,6 @@
 """Why does my plain RNN forget, and my LSTM not? The same task, three nets, one colour scale.
 
-    python -m examples.why_forget
+python -m examples.why_forget
 """
 
 from __future__ import annotations
@@ -31,11 +31,17 @@ def main() -> int:
         state = flow.h if flow.c is None else flow.c
         flows.append(flow)
         kept[kind] = float(state[0, 0, 0] / state[0, 0, -1])
-    picture = visual.heatmap(flows, names=KINDS, title="The adding problem: how far back the gradient reaches")
+    picture = visual.heatmap(
+        flows, names=KINDS, title="The adding problem: how far back the gradient reaches"
+    )
     said = ", ".join(f"{kind} {share:.2g}" for kind, share in kept.items())
     best, worst = max(kept, key=kept.__getitem__), min(kept, key=kept.__getitem__)
-    return show(picture, "why_forget", f"After {UPDATES} updates on the adding problem, of the gradient at the last "
-                f"step this part is left {STEPS - 1} steps earlier: {said}; the {worst} forgets most, the {best} least.")  # fmt: skip
+    answer = (
+        f"After {UPDATES} updates on the adding problem, of the gradient at the last "
+        f"step this part is left {STEPS - 1} steps earlier: {said}; "
+        f"the {worst} forgets most, the {best} least."
+    )
+    return show(picture, "why_forget", answer)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class _Copier:
 
     def add(self, node: Node) -> None:
         """Copy one node, whose parents have been copied."""
-        beside = [self.steps.get(self.moved[p]) for p in node.parents if isinstance(p, Node) and p in self.moved]
+        moved = [self.moved[p] for p in node.parents if isinstance(p, Node) and p in self.moved]
+        beside = [self.steps.get(p) for p in moved]
         if node.plan is None:
             self.moved[node] = node
         elif _is_join(node) and beside and all(beside):

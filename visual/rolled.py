@@ -46,7 +46,7 @@ def rolled(
 
     >>> from tinygrad_rnn.trace import Edge, Graph, Vertex
     >>> cells = [Vertex(f"l0.fwd.t{t}", "cell", "cell", layer=0, direction="forward", time=t) for t in (0, 1)]
-    >>> rolled(Graph(tuple(cells), (Edge("l0.fwd.t0", "l0.fwd.t1"),), "cell")).boxes[0].id
+    >>> rolled(Graph(tuple(cells), (Edge("l0.fwd.t0", "l0.fwd.t1"),), "cell")).boxes[-1].id
     'l0.fwd'
     """
     graph = _graph(what, steps)

@@ -13,6 +13,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Theme = Literal["light", "dark"]
@@ -100,11 +101,17 @@ class Style:
         ('#00224e', '#fee838')
         """
         share = min(max(share, 0.0), 1.0)
-        place = (share if self.theme == "dark" else 1.0 - share) * (len(CIVIDIS) - 1)
-        k = min(int(place), len(CIVIDIS) - 2)
-        rest = place - k
-        below, above = CIVIDIS[k], CIVIDIS[k + 1]
-        return "#" + "".join(f"{round(a + (b - a) * rest):02x}" for a, b in zip(below, above, strict=True))
+        return _on_ramp(share if self.theme == "dark" else 1.0 - share)
+
+
+@lru_cache(maxsize=1 << 16)
+def _on_ramp(share: float) -> str:
+    """The colour at `share` of cividis, dark first."""
+    place = share * (len(CIVIDIS) - 1)
+    k = min(int(place), len(CIVIDIS) - 2)
+    rest = place - k
+    below, above = CIVIDIS[k], CIVIDIS[k + 1]
+    return "#" + "".join(f"{round(a + (b - a) * rest):02x}" for a, b in zip(below, above, strict=True))
 
 
 def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
 
@@ -33,6 +34,9 @@ def write(picture: Picture) -> str:
     )
     pen = _Pen(prefix, picture.height)
     return head + "\n".join(line for element in picture.elements for line in pen.draw(element)) + "\n</svg>\n"
+
+
+_MARKUP = re.compile("[&<>\"']")
 
 
 class _Pen:
@@ -163,6 +167,7 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+@lru_cache(maxsize=1 << 16)
 def token(text: str) -> str:
     """A class token or id: letters, digits, dot, dash and underscore; every other character as "_".
 
@@ -174,5 +179,7 @@ def token(text: str) -> str:
 
 def escape(text: str) -> str:
     """The text with what XML reads as markup written out, and what XML forbids left out."""
+    if text.isprintable() and not _MARKUP.search(text):
+        return text
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace('"', "&quot;").replace("'", "&#39;")

@@ -211,7 +211,8 @@ def describe(v: Vertex) -> str:
 def moved(e: Element, dx: float, dy: float) -> Element:
     """The element in another place."""
     if isinstance(e, Arrow):
-        return replace(e, points=tuple((x + dx, y + dy) for x, y in e.points))
+        points = tuple([(x + dx, y + dy) for x, y in e.points])
+        return Arrow(e.id, e.source, e.target, points, e.colour, e.width, e.dash, e.head, e.classes, e.title)
     return replace(e, x=e.x + dx, y=e.y + dy)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.kernels.fused import Layer, run_layer
-from tinygrad_rnn.kernels.program import read
+from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.nn.cells import gru_definition, lstm_definition, rnn_definition
 from tinygrad_rnn.nn.unroll import Mask, unroll
 from tinygrad_rnn.unfuse import along_time
@@ -53,7 +53,8 @@ CASES = {
     "gru": built_in(gru_definition()),
     "reset before": built_in(gru_definition(reset_after=False)),
     "invented": Case(
-        invented_step, ("a", "b"), {"W": (HIDDEN, INPUT + HIDDEN), "V": (HIDDEN, INPUT + HIDDEN), "p": (HIDDEN,)},
+        invented_step, ("a", "b"),
+        {"W": (HIDDEN, INPUT + HIDDEN), "V": (HIDDEN, INPUT + HIDDEN), "p": (HIDDEN,)},
         {"a": HIDDEN, "b": HIDDEN}, ("keep",),
     ),
 }  # fmt: skip
@@ -73,11 +74,13 @@ class Run:
         self.mask = None if lengths is None else Mask(self.lengths, steps, "cpu")
         w = SimpleNamespace(**self.weights, **self.constants)
         way = "reverse" if reverse else "forward"
-        self.layer = Layer(
-            "Cell", case.step,
-            lambda x, states: unroll(lambda a, s: case.step(a, s, w), along_time(x), states, layer=0, direction=way, mask=self.mask),
-            ops.stack if self.mask is None else self.mask.stacked, reverse,
-        )  # fmt: skip
+
+        def unrolled(x, states):
+            step = lambda x_t, state: case.step(x_t, state, w)
+            return unroll(step, along_time(x), states, layer=0, direction=way, mask=self.mask)
+
+        gather = ops.stack if self.mask is None else self.mask.stacked
+        self.layer = Layer("Cell", case.step, unrolled, gather, reverse)
 
     @property
     def inputs(self):

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from tests.kernels.cases import CASES, program_of
+from tinygrad_rnn import ops
 from tinygrad_rnn.kernels import cuda_emitter, numpy_emitter
 from tinygrad_rnn.kernels.arena import Arena
-from tinygrad_rnn.kernels.program import NotCompilable, read
-from tinygrad_rnn.kernels.schedule import Place, backward_schedule, forward_schedule
-from tinygrad_rnn import ops
+from tinygrad_rnn.kernels.program import NotCompilable
+from tinygrad_rnn.kernels.reading import read
+from tinygrad_rnn.kernels.schedule import Place
+from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 
 
 def test_the_numpy_loop_of_a_simple_network_is_what_one_would_write():
@@ -59,7 +61,10 @@ def test_a_compiled_loop_serves_all_sizes_and_is_kept_on_disk(tmp_path, monkeypa
     small = numba_emitter.emit(forward_schedule(program_of(case), False, numba_emitter.ATOMS), "float64")
     shapes = {"weight_ih": (9, 5), "weight_hh": (9, 9), "bias_ih": (9,), "bias_hh": (9,)}
     wide = read(case.step, 5, {"h": 9}, {"keep": None, "weight_hr": None, **shapes})
-    assert numba_emitter.emit(forward_schedule(wide, False, numba_emitter.ATOMS), "float64").source == small.source
+    assert (
+        numba_emitter.emit(forward_schedule(wide, False, numba_emitter.ATOMS), "float64").source
+        == small.source
+    )
     run = small.compiled()
     assert len(list(tmp_path.glob("*.py"))) == 1
     with caplog.at_level(logging.INFO, "tinygrad_rnn"):
@@ -112,10 +117,18 @@ def test_the_cuda_source_compiles(arch, tmp_path):
     for name in ("lstm", "gru", "peephole", "invented"):
         for dtype in ("float32", "float64"):
             source = "".join(
-                f"namespace s{i} {{\n{cuda_emitter.emit(s, dtype).source}}}\n" for i, s in enumerate(cuda_schedules(name))
+                f"namespace s{i} {{\n{cuda_emitter.emit(s, dtype).source}}}\n"
+                for i, s in enumerate(cuda_schedules(name))
             )
             (tmp_path / "kernel.cu").write_text(source.replace('extern "C" ', ""), encoding="utf-8")
-            command = ["nvcc", f"-arch={arch}", "-cubin", "-o", str(tmp_path / "kernel.cubin"), str(tmp_path / "kernel.cu")]
+            command = [
+                "nvcc",
+                f"-arch={arch}",
+                "-cubin",
+                "-o",
+                str(tmp_path / "kernel.cubin"),
+                str(tmp_path / "kernel.cu"),
+            ]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             assert ran.returncode == 0, ran.stderr
 
@@ -143,9 +156,13 @@ def test_the_cuda_source_computes_what_the_numpy_loop_computes(name, tmp_path, r
             _by_numpy(schedule, stage.assignments, expected, writer.between)
             for entry in (e for e in kernels.entries if e.stage == stage_number):
                 given = [arrays[a][_step(time)] if time else arrays[a] for a, time in entry.arguments]
-                getattr(host, "run_" + entry.name)(2, entry.width, *(g.ctypes.data_as(ctypes.c_void_p) for g in given))
+                getattr(host, "run_" + entry.name)(
+                    2, entry.width, *(g.ctypes.data_as(ctypes.c_void_p) for g in given)
+                )
         for array in schedule.shapes:
-            np.testing.assert_allclose(arrays[array], expected[array], rtol=1e-12, err_msg=f"{schedule.name} {array}")
+            np.testing.assert_allclose(
+                arrays[array], expected[array], rtol=1e-12, err_msg=f"{schedule.name} {array}"
+            )
 
 
 def _step(time):

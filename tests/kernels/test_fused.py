@@ -1,4 +1,4 @@
-"""A kernel is its definition: values, all gradients, gradients of gradients; and it keeps nothing it need not."""
+"""A kernel is its definition: values, gradients, gradients of gradients; and it keeps nothing it need not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tinygrad_rnn.unfuse import unfused
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 EMITTERS = [
     "numpy",
-    pytest.param("numba", marks=pytest.mark.skipif(not HAS_NUMBA, reason="needs Numba, which is not installed")),
+    pytest.param(
+        "numba", marks=pytest.mark.skipif(not HAS_NUMBA, reason="needs Numba, which is not installed")
+    ),
 ]
 SHAPES = {
     "batch": {},
@@ -104,7 +106,10 @@ def test_gradients_are_new_arrays_each_time(rng):
 def test_a_write_to_what_the_backward_loop_needs_is_caught(rng):
     net = nn.LSTM(3, 4)
     x = tg.tensor(rng.standard_normal((5, 2, 3)).astype("float32"))
-    for change in (lambda y: net.weight_hh_l0.copy_(np.zeros((16, 4))), lambda y: y.detach().copy_(np.zeros(y.shape))):
+    for change in (
+        lambda y: net.weight_hh_l0.copy_(np.zeros((16, 4))),
+        lambda y: y.detach().copy_(np.zeros(y.shape)),
+    ):
         output, _ = net(x)
         change(output)
         with pytest.raises(tg.InPlaceError):
@@ -197,7 +202,10 @@ def test_taken_apart_a_fused_network_is_the_network_operation_by_operation(optio
         tapes.append([(output * output).sum(), c.sum()])
     made, moved, notes = unfused(tapes[0])
     assert "replayed from the definition" in notes[0] and moved[tapes[0][0].node] is made[0].node
-    whole = [[(v.id, v.op, v.label) for v in tg.trace(*outs).nodes if v.kind != "constant"] for outs in (made, tapes[1])]
+    whole = [
+        [(v.id, v.op, v.label) for v in tg.trace(*outs).nodes if v.kind != "constant"]
+        for outs in (made, tapes[1])
+    ]
     assert sorted(whole[0]) == sorted(whole[1])
     assert unfused(tapes[1]) == (tapes[1], {}, ())
     inputs = [x, *net.parameters()]

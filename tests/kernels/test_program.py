@@ -6,8 +6,9 @@ import pytest
 
 from tests.kernels.cases import CASES, HIDDEN, program_of
 from tinygrad_rnn import ops
-from tinygrad_rnn.kernels.program import POINTWISE, NotCompilable, read
-from tinygrad_rnn.kernels.schedule import backward_schedule
+from tinygrad_rnn.kernels.program import POINTWISE, NotCompilable
+from tinygrad_rnn.kernels.reading import read
+from tinygrad_rnn.kernels.scheduling import backward_schedule
 from tinygrad_rnn.nn.cells import lstm_definition
 
 
@@ -71,7 +72,10 @@ def looks_at_values(x, h, w):
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (lambda x, h, w: ops.softmax(h + x, axis=-1), "softmax is neither a product .* nor computed entry by entry"),
+        (
+            lambda x, h, w: ops.softmax(h + x, axis=-1),
+            "softmax is neither a product .* nor computed entry by entry",
+        ),
         (looks_at_values, "cannot branch on the value"),
         (lambda x, h, w: (h, h), "expected the step to return 1 states"),
         (lambda x, h, w: h + w.wide, "values of one width"),

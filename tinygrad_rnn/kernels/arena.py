@@ -62,11 +62,13 @@ class Arena:
             self._return_idle()
             memory = np.empty(room, np.uint8)
             self._memory[room].append([memory, self._loans])
-            return memory[:size].view(kind).reshape(shape)
+            return memory[:size].view(kind).reshape(shape)  # type: ignore[no-any-return]
 
     def _return_idle(self) -> None:
         for room, entries in list(self._memory.items()):
-            kept = [e for e in entries if e[1] > self._loans - _PATIENCE or sys.getrefcount(e[0]) > self._alone]
+            kept = [
+                e for e in entries if e[1] > self._loans - _PATIENCE or sys.getrefcount(e[0]) > self._alone
+            ]
             self._memory[room] = kept
 
     def clear(self) -> None:

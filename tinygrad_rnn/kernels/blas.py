@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic
 
 from tinygrad_rnn.kernels.program import NotCompilable
@@ -48,7 +48,9 @@ def _libraries() -> list[ctypes.CDLL]:
     """NumPy's own, where its wheel brings one; then the system's."""
     home = Path(np.__file__).parent
     bundled = [*home.parent.glob("numpy.libs/*blas*"), *home.glob(".dylibs/*blas*")]
-    system = [name for name in map(ctypes.util.find_library, ("openblas", "cblas", "mkl_rt", "Accelerate")) if name]
+    system = [
+        name for name in map(ctypes.util.find_library, ("openblas", "cblas", "mkl_rt", "Accelerate")) if name
+    ]
     found = []
     for name in [*map(str, bundled), *system]:
         try:
@@ -58,7 +60,7 @@ def _libraries() -> list[ctypes.CDLL]:
     return found
 
 
-def _caller(name: str, pattern: str) -> Any:
+def _caller(pattern: str) -> Any:
     """An intrinsic f(address, bits, …): calls the C function there with arguments as `pattern` spells them.
 
     i is an integer, e an enumeration (always 32 bits), r a number of the arrays' dtype, p an array's address.
@@ -75,7 +77,9 @@ def _caller(name: str, pattern: str) -> Any:
             values = []
             for letter, value, kind in zip(pattern, args[2:], signature.args[2:], strict=True):
                 if letter == "p":
-                    value = builder.bitcast(context.make_array(kind)(context, builder, value).data, types["p"])
+                    value = builder.bitcast(
+                        context.make_array(kind)(context, builder, value).data, types["p"]
+                    )
                 elif letter in "ie" and types[letter].width < 64:
                     value = builder.trunc(value, types[letter])
                 values.append(value)
@@ -97,36 +101,41 @@ def _caller(name: str, pattern: str) -> Any:
         kinds = [fixed.get(letter) or (next(rest) if letter == "p" else real) for letter in pattern]
         return numba.types.void(i, i, *kinds)
 
-    del name
     return codegen, typed
 
 
-_gemm_codegen, _gemm_typed = _caller("gemm", "eeeiiirpipirpi")
-_gemv_codegen, _gemv_typed = _caller("gemv", "eeiirpipirpi")
+_gemm_codegen, _gemm_typed = _caller("eeeiiirpipirpi")
+_gemv_codegen, _gemv_typed = _caller("eeiirpipirpi")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _gemm(context, address, bits, order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
     return _gemm_typed(alpha, [a, b, c]), _gemm_codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _gemv(context, address, bits, order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
     return _gemv_typed(alpha, [a, x, y]), _gemv_codegen
 
 
-@numba.njit(nogil=True, cache=False)
-def multiply(gemm, gemv, bits, a, weight, out, transposed):  # type: ignore[no-untyped-def]
+gemm_at: Any = _gemm
+gemv_at: Any = _gemv
+
+
+@numba.njit(nogil=True)
+def multiply(gemm: Any, gemv: Any, bits: Any, a: Any, weight: Any, out: Any, transposed: Any) -> None:
     """out = a @ weightᵀ where transposed, else a @ weight; rows of all three are contiguous."""
     one, zero = a.dtype.type(1), a.dtype.type(0)
     rows, columns = weight.shape
     size = a.itemsize
     if a.shape[0] == 1:
         trans = 111 if transposed else 112
-        _gemv(gemv, bits, 101, trans, rows, columns, one, weight, weight.strides[0] // size, a, 1, zero, out, 1)
+        gemv_at(
+            gemv, bits, 101, trans, rows, columns, one, weight, weight.strides[0] // size, a, 1, zero, out, 1
+        )
     else:
         trans = 112 if transposed else 111
-        _gemm(
+        gemm_at(
             gemm, bits, 101, 111, trans, a.shape[0], out.shape[1], a.shape[1], one, a, a.strides[0] // size,
             weight, weight.strides[0] // size, zero, out, out.strides[0] // size,
         )  # fmt: skip

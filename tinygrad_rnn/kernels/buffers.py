@@ -60,7 +60,12 @@ class Homes:
                 continue
             used_up = reads(following).count(target) == uses[target] and following.op != "where"
             place = self.place(following.target)
-            if self.schedule.place(target) is not None or not used_up or place is None or place.array.startswith("carry"):
+            if (
+                self.schedule.place(target) is not None
+                or not used_up
+                or place is None
+                or place.array.startswith("carry")
+            ):
                 continue
             taken = [self.place(a) for a in (*reads(step), *reads(following))]
             piece = whole_rows and place.stop is not None and place.stop - place.start != self.shape(place)[1]
@@ -71,7 +76,11 @@ class Homes:
         last = {whole(a): i for i, step in enumerate(self.steps) for a in reads(step)}
         free: dict[tuple[str, int], list[Place]] = {}
         for i, step in enumerate(self.steps):
-            ended = {v for v in map(whole, reads(step)) if last[v] == i and v in self.home and self.home[v].array in self.buffers}
+            ended = {
+                v
+                for v in map(whole, reads(step))
+                if last[v] == i and v in self.home and self.home[v].array in self.buffers
+            }
             in_place = isinstance(step, Assign) and step.op != "where"
             if in_place:
                 self._release(ended, free)

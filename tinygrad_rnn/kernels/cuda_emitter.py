@@ -14,16 +14,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_rnn.kernels.buffers import reads, whole
+from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Assign, Place, Schedule
 from tinygrad_rnn.symbols import Symbol
 
 TEXTS = {
-    "copy": "{0}", "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
-    "negative": "-{0}", "square": "{0} * {0}", "abs": "fabs({0})", "maximum": "largest({0}, {1})",
-    "minimum": "least({0}, {1})", "power": "pow({0}, {1})", "where": "{0} != real(0) ? {1} : {2}",
-    "equal": "real({0} == {1})", "not_equal": "real({0} != {1})", "less": "real({0} < {1})",
-    "less_equal": "real({0} <= {1})", "greater": "real({0} > {1})", "greater_equal": "real({0} >= {1})",
-} | {op: op + "({0})" for op in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "sigmoid")}
+    "copy": "{0}",
+    "add": "{0} + {1}",
+    "subtract": "{0} - {1}",
+    "multiply": "{0} * {1}",
+    "divide": "{0} / {1}",
+    "negative": "-{0}",
+    "square": "{0} * {0}",
+    "abs": "fabs({0})",
+    "maximum": "largest({0}, {1})",
+    "minimum": "least({0}, {1})",
+    "power": "pow({0}, {1})",
+    "where": "{0} != real(0) ? {1} : {2}",
+    "equal": "real({0} == {1})",
+    "not_equal": "real({0} != {1})",
+    "less": "real({0} < {1})",
+    "less_equal": "real({0} <= {1})",
+    "greater": "real({0} > {1})",
+    "greater_equal": "real({0} >= {1})",
+} | {
+    op: op + "({0})"
+    for op in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "sigmoid")
+}
 ATOMS = frozenset(TEXTS) - {"copy"}
 
 _PRELUDE = """\
@@ -45,7 +62,7 @@ extern "C" __global__ void {name}(int rows, int width{arguments})
 
 @dataclass
 class Entry:
-    """One kernel: its name and stage, its row width, and its arguments, each an array and which of its steps."""
+    """One kernel: its name and stage, its row width, and its arguments: arrays, and which of their steps."""
 
     name: str
     stage: int
@@ -55,7 +72,7 @@ class Entry:
 
 @dataclass
 class Kernels:
-    """The text of all stages' kernels; `buffers` are the arrays it needs beyond the schedule's, (N, width) each."""
+    """The text of all kernels; `buffers` are arrays (N, width) that they need beyond the schedule's."""
 
     source: str
     entries: list[Entry]
@@ -63,7 +80,7 @@ class Kernels:
 
 
 def emit(schedule: Schedule, dtype: Any) -> Kernels:
-    """Write a schedule's assignments down."""
+    """Write a schedule's assignments down; NotCompilable where parts of rows do not line up."""
     writer = _Writer(schedule)
     kernels = [writer.kernel(stage, run) for stage, run in writer.runs]
     real = {"float32": "float", "float64": "double"}[str(dtype)]
@@ -78,7 +95,9 @@ class _Writer:
         self.buffers: dict[str, int] = {}
         self.between: dict[Symbol, Place] = {}
         """Temporaries that leave their stage, or come out of a product: these need memory."""
-        self.runs = [(i, run) for i, stage in enumerate(schedule.stages) for run in self._runs(stage.assignments)]
+        self.runs = [
+            (i, run) for i, stage in enumerate(schedule.stages) for run in self._runs(stage.assignments)
+        ]
         made: dict[Any, int] = {s.target: i for i, (_, run) in enumerate(self.runs) for s in run}
         for product in (p for stage in schedule.stages for p in stage.products):
             self._keep(product.target)
@@ -89,7 +108,7 @@ class _Writer:
                     self._keep(value)
 
     def _runs(self, assignments: list[Assign]) -> list[list[Assign]]:
-        """The assignments in runs whose rows are all multiples of the shortest, so that one kernel can take them."""
+        """The assignments in runs for one kernel each: all rows are multiples of the shortest."""
         found: list[list[Assign]] = []
         widths: set[int] = set()
         for step in assignments:
@@ -122,15 +141,21 @@ class _Writer:
             argument = place.array + (f"_{place.time}" if place.time else "")
             arguments[argument] = (place.array, place.time)
             kind, wide = self.schedule.shapes.get(place.array) or ("rows", self.buffers[place.array])
-            column = (place.start + offset) // width
+            column, rest = divmod(place.start + offset, width)
+            if rest or (wide % width and kind != "vector"):
+                raise NotCompilable(f"expected {place.array} to divide into parts of {width} features")
             at = "j" if column == 0 else f"{column} * width + j"
-            return f"{argument}[{at}]" if kind == "vector" else f"{argument}[n * {wide // width} * width + {at}]"
+            return (
+                f"{argument}[{at}]" if kind == "vector" else f"{argument}[n * {wide // width} * width + {at}]"
+            )
 
         def entry(value: Any, offset: int) -> str:
             if isinstance(value, Symbol):
                 if (value, offset) in registers:
                     return registers[value, offset]
-                if value.op == "part" and (self.schedule.place(value) is None or value.args[0] in self.schedule.width):
+                if value.op == "part" and (
+                    self.schedule.place(value) is None or value.args[0] in self.schedule.width
+                ):
                     inner = (value.args[0], value.params["start"] + offset)
                     if inner in registers:
                         return registers[inner]
@@ -147,7 +172,9 @@ class _Writer:
                 text = TEXTS[step.op].format(*(entry(a, offset) for a in step.args))
                 register = f"r{len(lines)}"
                 target = memory(step.target, offset)
-                lines.append(f"    real {register} = {text};" + (f" {target} = {register};" if target else ""))
+                lines.append(
+                    f"    real {register} = {text};" + (f" {target} = {register};" if target else "")
+                )
                 registers[step.target, offset] = register
         typed = "".join(f", real *{argument}" for argument in arguments)
         source = _KERNEL.format(name=name, arguments=typed, body="\n".join(lines))

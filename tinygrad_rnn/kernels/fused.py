@@ -31,7 +31,7 @@ _fused = [True]
 
 @contextmanager
 def fused(on: bool = True) -> Iterator[None]:
-    """Run recurrent layers as one node each (the default), or operation by operation, inside the `with` block.
+    """Inside the `with` block, run recurrent layers as one node each (the default) or operation by operation.
 
     >>> import tinygrad_rnn as tg
     >>> rnn, x = tg.nn.RNN(3, 4), tg.zeros(5, 2, 3)
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     name: str
     step: Step
     unroll: Callable[[Any, tuple[Tensor, ...]], tuple[list[Tensor], tuple[Tensor, ...]]]
-    """(x, states) → h at every time and the last states, operation by operation; x whole, or a list of steps."""
+    """(x, states) → h at every time and the last states, op by op; x is whole, or a list of steps."""
     gather: Callable[[list[Tensor]], Tensor]
     """h at every time → output (T, N, H)."""
     reverse: bool = False
@@ -89,7 +89,9 @@ class FusedPlan:
     fresh = True
     """The arrays that `pull` returns belong to nobody else."""
 
-    def __init__(self, layer: Layer, kernel: Kernel, weights: Sequence[str], length: Length, order: Any) -> None:
+    def __init__(
+        self, layer: Layer, kernel: Kernel, weights: Sequence[str], length: Length, order: Any
+    ) -> None:
         """The plan of one run; `order` sorts the batch by length, None where all are as long."""
         self.layer, self.kernel, self.weights, self.length, self.order = layer, kernel, weights, length, order
         self.states = len(kernel.program.before)
@@ -118,7 +120,9 @@ class FusedPlan:
         x = inputs[0]
         if self.order is not None:
             x, g = x[:, self.order], [d[..., self.order, :] for d in g]
-        found = self.kernel.backward(g, x, {**arrays, **kept.constants}, kept.arrays, self.length, self.layer.reverse, kept.wanted)
+        found = self.kernel.backward(
+            g, x, {**arrays, **kept.constants}, kept.arrays, self.length, self.layer.reverse, kept.wanted
+        )
         dx, states = found.x, found.states
         if self.order is not None:
             back = np.argsort(self.order)
@@ -169,13 +173,17 @@ def run_layer(
     _check((*inputs, *rows.values()))
     kernel = kernel_of(
         layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
-        {n: None if w is None else w.shape for n, w in weights.items()}, {n: c.shape[-1] for n, c in rows.items()},
+        {n: None if w is None else w.shape for n, w in weights.items()},
+        {n: c.shape[-1] for n, c in rows.items()},
     )  # fmt: skip
     nodes = tuple(t.node for t in inputs)
     recording = mode.node is not None and any(n is not None for n in nodes)
     order = None if lengths is None else np.argsort(-lengths, kind="stable")
     length = Length(x.shape[0], x.shape[1], None if order is None else lengths[order])
-    sort = lambda a: a if order is None else a[..., order, :]
+
+    def sort(a: Any) -> Any:
+        return a if order is None else a[..., order, :]
+
     fixed = {f"constant{i}": sort(c.data) for i, c in enumerate(rows.values())}
     arrays = {weight_name(name): w.data for name, w in given.items()} | fixed
     starts = [sort(s.data) for s in states.values()]
@@ -186,7 +194,9 @@ def run_layer(
     if not recording:
         return tuple(Tensor(a) for a in (y, *ends))
     plan: Any = FusedPlan(layer, kernel, tuple(given), length, order)
-    asked = (n for n, node in zip(("x", *states, *map(weight_name, given)), nodes, strict=True) if node is not None)
+    asked = (
+        n for n, node in zip(("x", *states, *map(weight_name, given)), nodes, strict=True) if node is not None
+    )
     saved = (*(t.data for t in inputs), y, _Kept(kept, fixed, dict.fromkeys(asked)))
     with at(layer=layer.number, direction="reverse" if layer.reverse else "forward"):
         bundle = Bundle(plan, origins(nodes, inputs), saved, (y, *ends))

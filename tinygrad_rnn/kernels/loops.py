@@ -16,8 +16,10 @@ import numpy as np
 
 from tinygrad_rnn.kernels.arena import arena
 from tinygrad_rnn.kernels.passes import Length, Pass, chosen, make_pass
-from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X, read
-from tinygrad_rnn.kernels.schedule import Block, backward_schedule, block_of, forward_schedule, weight_name
+from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X
+from tinygrad_rnn.kernels.reading import read
+from tinygrad_rnn.kernels.schedule import Block, block_of, weight_name
+from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.symbols import Symbol
 
@@ -76,14 +78,20 @@ class Kernel:
             made[0 if shape[0] == "pair" else first] = state
         loop(arrays, length, reverse)
         ends = tuple(
-            arrays[f"state{k}"][length.steps % 2 if loop.schedule.shapes[f"state{k}"][0] == "pair" else last].copy()
+            arrays[f"state{k}"][
+                length.steps % 2 if loop.schedule.shapes[f"state{k}"][0] == "pair" else last
+            ].copy()
             for k in range(len(states))
         )
         y = arrays["state0"][:-1] if reverse else arrays["state0"][1:]
         if reverse and length.ends is not None:
             y = y.copy()
             y[length.counts()[:, None] <= np.arange(length.rows)] = 0
-        names = {n for n in self.pulling.schedule.used() if n.startswith(("saved", "state"))} | self._factors if training else ()
+        names = (
+            {n for n in self.pulling.schedule.used() if n.startswith(("saved", "state"))} | self._factors
+            if training
+            else ()
+        )
         return y, ends, {name: arrays[name] for name in names}
 
     @staticmethod
@@ -99,14 +107,16 @@ class Kernel:
     @cached_property
     def _factors(self) -> set[str]:
         """The saved arrays that the gradients of weights read after the loop."""
-        places = [self.pulling.schedule.place(p.args[0]) for p, _ in self.program.products if p.args[0] is not X]
+        places = [
+            self.pulling.schedule.place(p.args[0]) for p, _ in self.program.products if p.args[0] is not X
+        ]
         return {place.array for place in places if place is not None}
 
     # -- backward --------------------------------------------------------------------------------------
 
     def backward(
-        self, g: Sequence[Array], x: Array, given: Mapping[str, Array], kept: Mapping[str, Array], length: Length,
-        reverse: bool, wanted: Mapping[str, Any],
+        self, g: Sequence[Array], x: Array, given: Mapping[str, Array], kept: Mapping[str, Array],
+        length: Length, reverse: bool, wanted: Mapping[str, Any],
     ) -> Gradients:  # fmt: skip
         """Pull the cotangents of output and last states back to the first states and what is `wanted`."""
         loop = self.pulling
@@ -152,7 +162,9 @@ class Kernel:
         for leaf in self.program.sums:
             name = weight_name(leaf.weight)
             if name in shares:
-                shares[name].append(_Share(Block(name, (leaf.start, leaf.stop)), None, self._all(leaf.cotangent, arrays)))
+                shares[name].append(
+                    _Share(Block(name, (leaf.start, leaf.stop)), None, self._all(leaf.cotangent, arrays))
+                )
         return {name: _summed(found, arrays[name]) for name, found in shares.items()}
 
     def _all(self, g: Symbol, arrays: Mapping[str, Array]) -> Array:
@@ -177,7 +189,7 @@ def _multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
 
 
 class _Share(NamedTuple):
-    """leftᵀ @ right over all rows, for a block of a weight; without `left`, the sum of the rows of `right`."""
+    """leftᵀ @ right over all rows, for a block of a weight; without `left`, the sum of right's rows."""
 
     block: Block
     left: Array | None
@@ -187,7 +199,11 @@ class _Share(NamedTuple):
 def _summed(shares: list[_Share], weight: Array) -> Array:
     """The gradient of a weight, from its shares."""
     total = arena.take(weight.shape, weight.dtype)
-    whole = len(shares) == 1 and shares[0].block.rows in (None, (0, len(weight))) and shares[0].block.columns is None
+    whole = (
+        len(shares) == 1
+        and shares[0].block.rows in (None, (0, len(weight)))
+        and shares[0].block.columns is None
+    )
     if not whole:
         total[...] = 0
     for block, left, right in shares:
@@ -220,8 +236,8 @@ _reading = threading.Lock()
 
 
 def kernel_of(
-    step: Step, dtype: Any, x_width: int, states: Mapping[str, int], weights: Mapping[str, tuple[int, ...] | None],
-    constants: Mapping[str, int],
+    step: Step, dtype: Any, x_width: int, states: Mapping[str, int],
+    weights: Mapping[str, tuple[int, ...] | None], constants: Mapping[str, int],
 ) -> Kernel:  # fmt: skip
     """The kernel of a step for these sizes, read at first need; raises NotCompilable."""
     sizes = (x_width, tuple(states.items()), tuple(weights.items()), tuple(constants.items()))

@@ -30,23 +30,31 @@ from tinygrad_rnn.symbols import Symbol
 log = logging.getLogger("tinygrad_rnn")
 
 TEXTS = {
-    "copy": "{0}", "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
-    "negative": "-{0}", "square": "{0} * {0}", "abs": "abs({0})", "sqrt": "math.sqrt({0})", "exp": "math.exp({0})",
-    "expm1": "math.expm1({0})", "log": "math.log({0})", "log1p": "math.log1p({0})", "sin": "math.sin({0})",
-    "cos": "math.cos({0})", "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "erf": "math.erf({0})",
-    "power": "{0} ** {1}", "maximum": "max({0}, {1})", "minimum": "min({0}, {1})",
-    "where": "{1} if {0} != 0 else {2}", "equal": "one if {0} == {1} else zero", "less": "one if {0} < {1} else zero",
-    "not_equal": "one if {0} != {1} else zero", "less_equal": "one if {0} <= {1} else zero",
+    "copy": "{0}", "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}",
+    "divide": "{0} / {1}", "negative": "-{0}", "square": "{0} * {0}", "power": "{0} ** {1}",
+    "abs": "abs({0})", "sqrt": "math.sqrt({0})", "exp": "math.exp({0})", "expm1": "math.expm1({0})",
+    "log": "math.log({0})", "log1p": "math.log1p({0})", "sin": "math.sin({0})", "cos": "math.cos({0})",
+    "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "erf": "math.erf({0})",
+    "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "where": "{1} if {0} != 0 else {2}",
+    "equal": "one if {0} == {1} else zero", "not_equal": "one if {0} != {1} else zero",
+    "less": "one if {0} < {1} else zero", "less_equal": "one if {0} <= {1} else zero",
     "greater": "one if {0} > {1} else zero", "greater_equal": "one if {0} >= {1} else zero",
 }  # fmt: skip
 ATOMS = frozenset(TEXTS) - {"copy"}
 SIMPLE = frozenset(["add", "subtract", "multiply", "negative", "square"])
 """Operations that may be written inside another one's expression."""
-_TIMES = {"": [], "t": ["t"], "before": ["t + before"], "after": ["t + after"], "old": ["old"], "new": ["new"]}
+_TIMES = {
+    "": [],
+    "t": ["t"],
+    "before": ["t + before"],
+    "after": ["t + after"],
+    "old": ["old"],
+    "new": ["new"],
+}
 _ARRAYS = 4
 """At most so many arrays are read in one loop."""
 
-_PRELUDE = '''\
+_PRELUDE = """\
 import math
 import numba
 import numpy as np
@@ -63,7 +71,7 @@ def sigmoid(x):
     return half * tanh(half * x) + half
 
 
-'''
+"""
 _TANH = {
     "float32": '''\
 @numba.njit(fastmath=fast, error_model="numpy", nogil=True)
@@ -79,11 +87,11 @@ def tanh(x):
     q = number(4.89352518554385e-03) + s * (number(2.26843463243900e-03) + s * q)
     return p / q
 ''',
-    "float64": '''\
+    "float64": """\
 @numba.njit(fastmath=fast, error_model="numpy", nogil=True)
 def tanh(x):
     return math.tanh(x)
-''',
+""",
 }
 
 
@@ -131,7 +139,11 @@ class _Announced:
 def _folder() -> Path:
     """Where kernels are kept: TINYGRAD_RNN_CACHE, the user's cache folder, or a temporary one."""
     named = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    base = (
+        Path(named)
+        if named
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
+    )
     try:
         base.mkdir(parents=True, exist_ok=True)
         if os.access(base, os.W_OK):
@@ -252,9 +264,8 @@ class _Writer:
 
 def _inlined(schedule: Schedule) -> list[list[Step]]:
     """The stages, in which simple temporaries that are read once are written where they are read."""
-    steps = [s for stage in schedule.stages for s in (*stage.products, *stage.assignments)]
-    uses = Counter(whole(a) for s in steps for a in reads(s))
-    writes = Counter(s.target for s in steps)
+    uses: Counter[Any] = Counter(whole(a) for s in schedule.steps() for a in reads(s))
+    writes: Counter[Any] = Counter(s.target for s in schedule.steps())
 
     def movable(step: Assign, among: list[Assign]) -> bool:
         fixed = [a for a in reads(step) if (schedule.place(a) or Place("")).array.startswith("carry")]

@@ -31,7 +31,7 @@ SLOW = frozenset(["tanh", "exp", "expm1", "log", "log1p", "logaddexp", "sin", "c
 
 @dataclass
 class Loop:
-    """A loop over time: its text, the arrays that it takes, and the buffers that it needs beyond the schedule's."""
+    """A loop over time: its text, the arrays it takes, and the buffers it needs beyond the schedule's."""
 
     source: str
     arrays: list[str]
@@ -39,7 +39,7 @@ class Loop:
     constants: dict[str, float]
 
     def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
-        """loop(steps, before, after, counts, *arrays): `steps` is the order of time; (before, after) is (0, 1) or (1, 0)."""
+        """loop(steps, before, after, counts, *arrays); `steps` is the order of time."""
         names: dict[str, Any] = {op: getattr(xp, op) for op in ATOMS | {"matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
         exec(compile(self.source, "<kernel>", "exec"), names)
@@ -57,14 +57,17 @@ def emit(schedule: Schedule, copying: bool = True, ragged: bool = False) -> Loop
     return _Writer(schedule, copying, ragged).loop()
 
 
+def _kind(step: Step) -> str:
+    return "truths" if isinstance(step, Assign) and step.op in TRUTHS else "rows"
+
+
 class _Writer:
     def __init__(self, schedule: Schedule, copying: bool, ragged: bool) -> None:
         self.schedule, self.ragged = schedule, ragged
-        steps: list[Step] = [s for stage in schedule.stages for s in (*stage.products, *stage.assignments)]
+        steps = schedule.steps()
         if copying:
             steps = self._copying_pieces(steps)
-        kind = lambda step: "truths" if isinstance(step, Assign) and step.op in TRUTHS else "rows"
-        self.homes = Homes(schedule, steps, kind, whole_rows=copying)
+        self.homes = Homes(schedule, steps, _kind, whole_rows=copying)
         self.constants: dict[str, float] = {}
         self.blocks: dict[Block, str] = {}
         self.fixed: dict[Place, str] = {}
@@ -128,7 +131,9 @@ class _Writer:
             return [f"{out}[...] = {args[0]}"] if args[0] != out else []
         if step.op == "where":
             return [f"{out}[...] = where({', '.join(args)})"]
-        by_name = "out=" if step.op in ("maximum", "minimum") else ""  # NumPy wants it so; by position is faster
+        by_name = (
+            "out=" if step.op in ("maximum", "minimum") else ""
+        )  # NumPy wants it so; by position is faster
         return [f"{step.op}({', '.join(args)}, {by_name}{out})"]
 
     def _name(self, value: Any) -> str:
@@ -153,7 +158,9 @@ class _Writer:
 
     def _view(self, place: Place) -> str:
         kind, width = self.homes.shape(place)
-        key = {"t": ["t"], "before": ["t + before"], "after": ["t + after"]}.get(place.time, [place.time] * bool(place.time))
+        key = {"t": ["t"], "before": ["t + before"], "after": ["t + after"]}.get(
+            place.time, [place.time] * bool(place.time)
+        )
         limited = self.ragged and kind != "vector"
         piece = place[2:] != (0, width)
         if limited or (piece and kind != "vector"):

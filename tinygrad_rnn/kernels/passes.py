@@ -34,7 +34,11 @@ class Length(NamedTuple):
     def room(self, shape: tuple[str, int], dtype: Any) -> Array:
         """An array for a kind and width of a schedule; where no step may write, zeros."""
         kind, width = shape
-        lengths = {"steps": (self.steps, self.rows), "states": (self.steps + 1, self.rows), "pair": (2, self.rows)}
+        lengths = {
+            "steps": (self.steps, self.rows),
+            "states": (self.steps + 1, self.rows),
+            "pair": (2, self.rows),
+        }
         made = arena.take((*lengths.get(kind, (self.rows,)), width), bool if kind == "truths" else dtype)
         if self.ends is not None and kind in ("steps", "states"):
             made[...] = 0
@@ -140,7 +144,9 @@ def emitter(name: str) -> Iterator[None]:
     if name not in ("numba", "numpy"):
         raise ValueError(f"expected emitter 'numba' or 'numpy', got {name!r}")
     if name == "numba" and not importlib.util.find_spec("numba"):
-        raise ImportError("emitter 'numba' needs Numba, which is not installed: pip install 'tinygrad-rnn[fast]'")
+        raise ImportError(
+            "emitter 'numba' needs Numba, which is not installed: pip install 'tinygrad-rnn[fast]'"
+        )
     _asked.append(name)
     try:
         yield

@@ -5,17 +5,17 @@ entry, that need nothing more. Products with x itself are hoisted before the loo
 the gradients of weights are left until after it.
 
 A value lives in a *place*: an array, and how the time step picks from it. Whatever has a life beyond its own
-step (an input, a state, a saved value, a gradient that a later product reads) has a place here; all others are
-temporaries, and how to keep those is the emitter's business.
+step (an input, a state, a saved value, a gradient that a later product reads) has a place here; all others
+are temporaries, and how to keep those is the emitter's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tinygrad_rnn.kernels.program import DY, POINTWISE, NotCompilable, Program, X
+from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.primitive import Primitive
 from tinygrad_rnn.symbols import Symbol, symbolic
@@ -26,8 +26,8 @@ class Place(NamedTuple):
 
     array: str
     time: str = ""
-    """"t" (the step), "before" or "after" (the step, in a sequence of T + 1 states), "old" or "new" (of a pair
-    that changes roles at each step), "" (the same at all steps)."""
+    """"t" (the step), "before" or "after" (the step, in a sequence of T + 1 states), "old" or "new" (of a
+    pair that changes roles at each step), "" (the same at all steps)."""
     start: int = 0
     stop: int | None = None
 
@@ -99,8 +99,8 @@ class Schedule:
     places: dict[Symbol, Place] = field(default_factory=dict)
     """Where values live; those that are missing are temporaries."""
     shapes: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Array → kind and width: "steps" (T, N, w), "states" (T+1, N, w), "pair" (2, N, w), "rows" (N, w), "vector"
-    (w), "matrix" (as the weight is)."""
+    """Array → kind and width: "steps" (T, N, w), "states" (T+1, N, w), "pair" (2, N, w), "rows" (N, w),
+    "vector" (w), "matrix" (as the weight is)."""
     vectors: dict[str, Symbol] = field(default_factory=dict)
     """What is to be computed from the vector weights before the loop."""
     hoisted: list[Product] = field(default_factory=list)
@@ -120,6 +120,13 @@ class Schedule:
                 return whole._replace(start=start, stop=start + self.width[value])
         return None
 
+    def steps(self) -> list[Assign | Product]:
+        """Everything the loop does in a step, in order."""
+        found: list[Assign | Product] = []
+        for stage in self.stages:
+            found += [*stage.products, *stage.assignments]
+        return found
+
     def used(self) -> list[str]:
         """The arrays that the loop touches, in the order in which it takes them."""
         found = set()
@@ -132,7 +139,7 @@ class Schedule:
 
 
 def lowering(atoms: frozenset[str]) -> Callable[[Symbol], Symbol | None]:
-    """How an emitter that knows `atoms` gets the other operations: by reading their own forward on symbols."""
+    """How an emitter that knows `atoms` gets the other operations: by running their forward on symbols."""
 
     def lower(value: Symbol) -> Symbol | None:
         if value.op in atoms:
@@ -151,223 +158,3 @@ def lowering(atoms: frozenset[str]) -> Callable[[Symbol], Symbol | None]:
         return made
 
     return lower
-
-
-# -- forward -------------------------------------------------------------------------------------------
-
-
-def forward_schedule(program: Program, training: bool, atoms: frozenset[str]) -> Schedule:
-    """The loop of the forward pass; without `training` nothing is kept beyond its step."""
-    made = _Maker(program, "forward" if training else "inference", atoms)
-    made.put_given()
-    for k, (before, after) in enumerate(zip(program.before, program.after, strict=True)):
-        whole = k == 0 or training
-        kind, old, new = ("states", "before", "after") if whole else ("pair", "old", "new")
-        made.put(before, Place(f"state{k}", old), kind)
-        made.receive(after, Place(f"state{k}", new), kind)
-    for i, value in enumerate(program.saved if training else ()):
-        made.receive(value, Place(f"saved{i}", "t"), "steps")
-    for value in program.forward:
-        if value.op == "product" and value.args[0] is X:
-            made.put(value, Place(f"hoisted{len(made.schedule.hoisted)}", "t"), "steps")
-            made.schedule.hoisted.append(made.product(value))
-    return made.finished(program.forward)
-
-
-# -- backward ------------------------------------------------------------------------------------------
-
-
-def backward_schedule(program: Program, atoms: frozenset[str]) -> Schedule:
-    """The loop of the backward pass.
-
-    A state's cotangent enters a step as the sum of its carries, which the later step has left. Where that is
-    one carry it need not be copied, unless the new one would be written before the old one was last read.
-    """
-    made = _backward(program, atoms, copied=False)
-    return _backward(program, atoms, copied=True) if _overwrites(made, program) else made
-
-
-def _backward(program: Program, atoms: frozenset[str], copied: bool) -> Schedule:
-    made = _Maker(program, "backward", atoms)
-    made.put_given()
-    made.put(DY, Place("dy", "t"), "steps", program.width[program.before[0]])
-    for k, (before, after) in enumerate(zip(program.before, program.after, strict=True)):
-        if program.kept[k]:
-            made.put(before, Place(f"state{k}", "before"), "states")
-            made.put(after, Place(f"state{k}", "after"), "states")
-    for i, value in enumerate(program.saved):
-        made.put(value, Place(f"saved{i}", "t"), "steps")
-    made.known = set(made.schedule.places)
-    for k, (seed, terms) in enumerate(zip(program.seeds, program.carries, strict=True)):
-        carries = [Place(f"carry{k}_{j}") for j in range(max(len(terms), 1))]
-        for carry in carries:
-            made.array(carry, "rows", program.width[seed])
-        if k > 0 and len(carries) == 1 and not copied:
-            made.put(seed, carries[0], "rows")
-        else:
-            made.sum(seed, [*([DY] if k == 0 else []), *carries])
-    for i, g in enumerate(dict.fromkeys(g for _, g in program.products)):
-        place = Place(f"gradient{i}", "t")
-        made.receive(g, place, "steps")
-        made.schedule.gradients[g] = place
-    for i, g in enumerate(dict.fromkeys(leaf.cotangent for leaf in program.sums)):
-        place = made.schedule.gradients.get(g) or made.schedule.place(g)
-        if place is None or place.time != "t":
-            place = Place(f"sum{i}")
-            made.array(place, "rows", program.width[g])
-            made.last.append(Assign(place, "add", (place, g)))
-        made.schedule.gradients[g] = place
-    if program.dx:
-        made.receive(made.total(program.dx), Place("dx", "t"), "steps")
-    for k, terms in enumerate(program.carries):
-        for j, term in enumerate(terms or (0.0,)):
-            made.receive(term, Place(f"carry{k}_{j}"), "rows", program.width[program.seeds[k]])
-    return made.finished(program.backward)
-
-
-def _overwrites(schedule: Schedule, program: Program) -> bool:
-    """Whether a seed that shares its place with a carry is read after the carry has been written."""
-    shared = {schedule.places[s].array: s for s in program.seeds if s in schedule.places}
-    written: set[str] = set()
-    for stage in schedule.stages:
-        steps = [(p.target, (p.a,)) for p in stage.products] + [(a.target, a.args) for a in stage.assignments]
-        for target, args in steps:
-            if any(shared.get(array) in args for array in written):
-                return True
-            place = schedule.place(target)
-            if place is not None and place.array.startswith("carry"):
-                written.add(place.array)
-    return False
-
-
-# -- both ----------------------------------------------------------------------------------------------
-
-
-class _Maker:
-    """Gives values their places, then sorts what computes them into stages."""
-
-    def __init__(self, program: Program, name: str, atoms: frozenset[str]) -> None:
-        self.program, self.lower = program, lowering(atoms)
-        self.schedule = Schedule(name, dict(program.width))
-        self.first: list[Assign] = []
-        self.last: list[Assign] = []
-        self.known: set[Symbol] = set()
-        """Values that are there before the step begins."""
-
-    def array(self, place: Place, kind: str, width: int) -> None:
-        """Plan the array of a place."""
-        self.schedule.shapes[place.array] = (kind, width)
-
-    def put(self, value: Symbol, place: Place, kind: str, width: int | None = None) -> None:
-        """Let a value live there, unless it lives somewhere already."""
-        width = self.schedule.width.setdefault(value, width or 0)
-        self.array(place, kind, width)
-        self.schedule.places.setdefault(value, place._replace(stop=width))
-
-    def put_given(self) -> None:
-        """The input, and what is the same at all steps."""
-        self.put(X, Place("x", "t"), "steps")
-        for i, constant in enumerate(self.program.constants):
-            self.put(constant, Place(f"constant{i}"), "rows")
-
-    def receive(self, value: Any, place: Place, kind: str, width: int | None = None) -> None:
-        """Let the step compute a value right there; where it cannot be, copy it there at the end."""
-        width = width or self.schedule.width[value]
-        self.array(place, kind, width)
-        if isinstance(value, Symbol) and value.op == "join" and value not in self.schedule.places:
-            self.schedule.places[value] = place._replace(stop=width)
-            for piece, (start, stop) in zip(value.args, value.params["ends"], strict=True):
-                self._receive_piece(piece, place._replace(start=start, stop=stop))
-        else:
-            self._receive_piece(value, place._replace(stop=width))
-
-    def _receive_piece(self, value: Any, place: Place) -> None:
-        made_here = isinstance(value, Symbol) and (value.op in POINTWISE or value.op == "product" or value in self.program.seeds)
-        if made_here and value not in self.schedule.places:
-            self.schedule.places[value] = place
-        else:
-            self.last.append(Assign(place, "copy", (value,)))
-
-    def sum(self, target: Symbol, terms: Sequence[Any]) -> None:
-        """Begin the step with target = the sum of terms."""
-        if len(terms) == 1:
-            self.first.append(Assign(target, "copy", (terms[0],)))
-        for i in range(1, len(terms)):
-            self.first.append(Assign(target, "add", (terms[0] if i == 1 else target, terms[i])))
-
-    def total(self, terms: Sequence[Symbol]) -> Symbol:
-        """The sum of terms, as a value to be computed at the end of the step."""
-        found = terms[0]
-        for term in terms[1:]:
-            made = Symbol("add", (found, term))
-            self.schedule.width[made] = self.schedule.width[term]
-            self.last.append(Assign(made, "add", made.args))
-            found = made
-        return found
-
-    def product(self, value: Symbol) -> Product:
-        """The product that a value stands for."""
-        block = block_of(value.args[1])
-        self.schedule.shapes[block.array] = ("matrix", 0)
-        return Product(value, value.args[0], block, value.params["transposed"])
-
-    def finished(self, values: Sequence[Symbol]) -> Schedule:
-        """The schedule that computes the values, in that order."""
-        stage_of: dict[Any, int] = {}
-        stages = self.schedule.stages
-        stages.append(Stage(assignments=self.first))
-
-        def stage(args: Sequence[Any]) -> int:
-            return max((stage_of.get(a, -1) for a in args), default=-1)
-
-        def at(number: int) -> Stage:
-            while len(stages) <= number:
-                stages.append(Stage())
-            return stages[number]
-
-        for seed in self.program.seeds:
-            stage_of[seed] = 0 if any(a.target is seed for a in self.first) else -1
-        for value in values:
-            if value in self.known or (value.op == "product" and value.args[0] is X):
-                continue
-            if value.op == "product":
-                stage_of[value] = stage(value.args) + 1
-                at(stage_of[value]).products.append(self.product(value))
-            elif value.op in POINTWISE:
-                stage_of[value] = max(stage(value.args), 0)
-                at(stage_of[value]).assignments += self._assignments(value)
-            else:
-                stage_of[value] = stage(value.args)
-        for last in self.last:
-            at(max(stage(last.args), 0)).assignments.append(last)
-            stage_of[last.target] = stage(last.args)
-        self._place_vectors()
-        return self.schedule
-
-    def _assignments(self, value: Symbol) -> list[Assign]:
-        """What computes a value, in operations that the emitter has."""
-        found: list[Assign] = []
-        width = self.schedule.width[value]
-
-        def visit(v: Symbol, target: Symbol) -> None:
-            lowered = self.lower(v)
-            if lowered is not None:
-                visit(lowered, target)
-                return
-            for a in v.args:
-                if isinstance(a, Symbol) and a not in self.schedule.width:
-                    self.schedule.width[a] = width
-                    visit(a, a)
-            found.append(Assign(target, v.op, v.args))
-
-        visit(value, value)
-        return found
-
-    def _place_vectors(self) -> None:
-        for stage in self.schedule.stages:
-            for assignment in stage.assignments:
-                for a in assignment.args:
-                    if a in self.program.vectors and a not in self.schedule.places:
-                        name = f"vector{len(self.schedule.vectors)}"
-                        self.schedule.vectors[name] = a
-                        self.put(a, Place(name), "vector")

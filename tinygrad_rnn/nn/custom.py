@@ -148,7 +148,7 @@ class _Step:
 
     def __call__(self, x: Any, state: Any, w: Any) -> Any:
         cell: Any = self.cell()
-        modules = dict(cell.named_modules())
+        modules: dict[str, Any] = dict(cell.named_modules())
         kept = []
         try:
             for path, value in vars(w).items():

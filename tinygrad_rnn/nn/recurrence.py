@@ -146,7 +146,7 @@ class Recurrence(Module):
             for d in range(self.num_directions):
                 readable = self._readable(layer, d, x)
                 made = Layer(
-                    type(self).__name__, readable.step, _Unroll(readable.run, layer, DIRECTIONS[d], mask),
+                    type(self).__name__, readable.step, _definition(readable.run, layer, DIRECTIONS[d], mask),
                     ops.stack if mask is None else mask.stacked, d == 1, layer,
                 )  # fmt: skip
                 y, *end = run_layer(
@@ -251,17 +251,16 @@ class Readable(NamedTuple):
     """Further values that the step finds among its weights: rows that are the same at all steps."""
 
 
-class _Unroll(NamedTuple):
-    """The definition of one layer and direction: `unroll`, from an input that is whole or in steps."""
+def _definition(
+    step: Callable[[Any, Any], Any], layer: int, direction: str, mask: Mask | None
+) -> Callable[[Any, States], tuple[list[Tensor], States]]:
+    """`unroll` for one layer and direction, from an input that is whole or in steps."""
 
-    step: Callable[[Any, Any], Any]
-    layer: int
-    direction: str
-    mask: Mask | None
-
-    def __call__(self, x: Any, states: States) -> tuple[list[Tensor], States]:
+    def run(x: Any, states: States) -> tuple[list[Tensor], States]:
         xs = along_time(x) if isinstance(x, Tensor) else x
-        return unroll(self.step, xs, states, layer=self.layer, direction=self.direction, mask=self.mask)
+        return unroll(step, xs, states, layer=layer, direction=direction, mask=mask)
+
+    return run
 
 
 class _Gates:
