@@ -6,11 +6,8 @@ their place and then renamed, so a path holds the old file or the new one, never
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,12 +61,15 @@ def save(
         if not isinstance(text, str):
             raise TypeError(f"expected strings as metadata, got {type(text).__name__} for {name!r}")
     written = _safetensors().numpy.save(arrays, notes or None)
-    _replace(Path(path), written)
+    _replace(os.fspath(path), written)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: str, content: bytes) -> None:
     """Put content at path: under another name first, then renamed."""
-    handle, other = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    import tempfile
+
+    folder, name = os.path.split(path)
+    handle, other = tempfile.mkstemp(dir=folder or ".", prefix=f".{name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -93,7 +93,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> State:
 
     Raises FileNotFoundError, or ValueError for a file that is no safetensors.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"expected a safetensors file, found none at {os.fspath(path)!r}")
     library = _safetensors()
     state = State()
@@ -113,6 +113,8 @@ def save_network(
     module: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a network that knows its `config`, as `nn.SequenceClassifier` does; `load_network` reads it."""
+    import json
+
     config = getattr(module, "config", None)
     if config is None:
         raise TypeError(f"expected a module with a config to rebuild it from, got {type(module).__name__}")
@@ -125,6 +127,8 @@ def load_network(path: str | os.PathLike[str]) -> Any:
 
     Raises FileNotFoundError, or ValueError for a file without such a network.
     """
+    import json
+
     state = load(path)
     kind = getattr(nn, state.metadata.get("network", ""), None)
     if kind is None or "config" not in state.metadata:

@@ -6,12 +6,10 @@ PyTorch's shapes, checks them before any work, and runs each layer's step along 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import namespaces, ops
-from tinygrad_rnn.kernels.fused import Layer, NotCompilable, is_fused, run_layer
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import packed
 from tinygrad_rnn.nn.module import Module
@@ -21,8 +19,6 @@ from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, joined, unroll
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Tensor, label
 from tinygrad_rnn.unfuse import along_time
-
-log = logging.getLogger("tinygrad_rnn")
 
 
 class Recurrence(Module):
@@ -113,10 +109,13 @@ class Recurrence(Module):
         self, x: Tensor, starts: list[States], mask: Mask | None, wants_gates: bool
     ) -> tuple[Tensor, list[States], dict[str, Tensor]]:
         """All layers, both directions: output (T, N, D·H), the last states, the gates."""
-        if is_fused() and not wants_gates:
+        from tinygrad_rnn.kernels import fused  # here, so that importing the library is quick
+        from tinygrad_rnn.kernels.passes import log
+
+        if fused.is_fused() and not wants_gates:
             try:
                 return (*self._run_fused(x, starts, mask), {})
-            except NotCompilable as reason:
+            except fused.NotCompilable as reason:
                 log.debug("%s runs operation by operation: %s", type(self).__name__, reason)
         xs = along_time(x)
         ends: list[States] = []
@@ -139,17 +138,19 @@ class Recurrence(Module):
 
     def _run_fused(self, x: Tensor, starts: list[States], mask: Mask | None) -> tuple[Tensor, list[States]]:
         """The same, each layer and direction as one node; raises NotCompilable."""
+        from tinygrad_rnn.kernels import fused
+
         ends: list[States] = []
         names = self._state_names()
         for layer in range(self.num_layers):
             found = []
             for d in range(self.num_directions):
                 readable = self._readable(layer, d, x)
-                made = Layer(
+                made = fused.Layer(
                     type(self).__name__, readable.step, _definition(readable.run, layer, DIRECTIONS[d], mask),
                     ops.stack if mask is None else mask.stacked, d == 1, layer,
                 )  # fmt: skip
-                y, *end = run_layer(
+                y, *end = fused.run_layer(
                     made, x, dict(zip(names, starts[len(ends)], strict=True)), readable.weights,
                     lengths=None if mask is None else mask.lengths, constants=readable.constants,
                 )  # fmt: skip
