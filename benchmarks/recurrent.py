@@ -122,9 +122,9 @@ def compared(
 
     from tinygrad_rnn.kernels.passes import emitter
 
-    T, B, I, H = size
-    theirs = getattr(torch.nn, kind)(I, H, **options)
-    x = np.random.default_rng(0).standard_normal((T, B, I)).astype(np.float32)
+    T, B, features, H = size
+    theirs = getattr(torch.nn, kind)(features, H, **options)
+    x = np.random.default_rng(0).standard_normal((T, B, features)).astype(np.float32)
     emitters = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
     steps: dict[str, dict[str, Callable[[], Any]]] = {"train": {}, "infer": {}}
     steps["train"]["torch"], steps["infer"]["torch"] = by_torch(theirs, x)
@@ -210,12 +210,12 @@ def products(kind: str, size: tuple[int, int, int, int]) -> tuple[Callable[[], N
     """The matrix products of one layer alone, into arrays that are there."""
     import numpy as np
 
-    T, B, I, H = size
+    T, B, features, H = size
     G = GATES[kind] * H
     draw = lambda *shape: np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    x, W, U, h, g = draw(T * B, I), draw(G, I), draw(G, H), draw(B, H), draw(B, G)
+    x, W, U, h, g = draw(T * B, features), draw(G, features), draw(G, H), draw(B, H), draw(B, G)
     hs, gs, a, dh = draw(T * B, H), draw(T * B, G), draw(B, G), draw(B, H)
-    hoisted, dx, dW, dU = draw(T * B, G), draw(T * B, I), draw(G, I), draw(G, H)
+    hoisted, dx, dW, dU = draw(T * B, G), draw(T * B, features), draw(G, features), draw(G, H)
 
     def infer() -> None:
         np.matmul(x, W.T, out=hoisted)

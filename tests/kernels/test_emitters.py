@@ -24,7 +24,7 @@ from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 def test_the_numpy_loop_of_a_simple_network_is_what_one_would_write():
     written = numpy_emitter.emit(forward_schedule(program_of(CASES["rnn"]), True, numpy_emitter.ATOMS))
     assert written.source.splitlines()[-4:] == [
-        "        matmul(state0_before0, w_weight_hh.T, temp0)",
+        "        matmul(state0_before0, factor0, temp0)",
         "        add(hoisted0_t2, temp0, state0_after1)",
         "        add(state0_after1, vector0, state0_after1)",
         "        tanh(state0_after1, state0_after1)",
@@ -79,10 +79,10 @@ def _call(run, loop, rng):
 
     arrays = {
         "hoisted0": rng.standard_normal((2, 3, 4)), "state0": np.zeros((3, 3, 4)), "vector0": np.zeros(4),
-        "w_weight_hh": np.eye(4), "temp0": np.zeros((3, 4)),
+        "factor0": np.eye(4), "temp0": np.zeros((3, 4)),
     }  # fmt: skip
     sizes, counts = np.array(loop.sizes, np.int64), np.full(2, 3)
-    run(2, False, 0, *blas.find("d"), sizes, counts, *(arrays[name] for name in loop.arrays))
+    run(2, False, 0, *blas.find("d"), sizes, counts, np.zeros(1, bool), *(arrays[name] for name in loop.arrays))
     first = np.tanh(arrays["hoisted0"][0])
     np.testing.assert_allclose(arrays["state0"][1], first)
     np.testing.assert_allclose(arrays["state0"][2], np.tanh(arrays["hoisted0"][1] + first))

@@ -49,7 +49,7 @@ class Homes:
     def arrays(self) -> list[str]:
         """Every array that the steps touch, buffers included, in the order in which the loop takes them."""
         found = {self.place(value) for step in self.steps for value in (step.target, *reads(step))}
-        weights = {step.weight.array for step in self.steps if isinstance(step, Product)}
+        weights = {step.array for step in self.steps if isinstance(step, Product)}
         return sorted({place.array for place in found if place is not None} | weights)
 
     def _lead_up(self, whole_rows: bool) -> None:

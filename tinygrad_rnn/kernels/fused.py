@@ -205,13 +205,13 @@ def run_layer(
 
 def _check(inputs: Sequence[Tensor]) -> None:
     """Raise NotCompilable for inputs that the kernels do not take."""
-    first = inputs[0]
-    if mode.node not in (Node, None):
+    first = inputs[0].data
+    if mode.node is not None and mode.node is not Node:
         raise NotCompilable("anomaly detection looks at every operation")
-    if not all(type(t.data) is np.ndarray for t in inputs):
-        raise NotCompilable(f"expected arrays on the CPU, got {first.device}")
-    if first.dtype not in _DTYPES or any(t.dtype != first.dtype for t in inputs):
-        found = ", ".join(sorted({str(t.dtype) for t in inputs}))
-        raise NotCompilable(f"expected all in float32 or all in float64, got {found}")
-    if 0 in first.shape:
+    for t in inputs:
+        if type(t.data) is not np.ndarray:
+            raise NotCompilable(f"expected arrays on the CPU, got {t.device}")
+        if t.data.dtype != first.dtype or t.data.dtype not in _DTYPES:
+            raise NotCompilable(f"expected all in float32 or all in float64, got {first.dtype}, {t.dtype}")
+    if not first.size:
         raise NotCompilable(f"expected at least one step and one sequence, got {first.shape}")

@@ -72,27 +72,20 @@ class Kernel:
             arrays[target] = arena.take((*x.shape[:2], loop.schedule.shapes[target][1]), x.dtype)
             _multiply(arrays["x"], product.weight.of(given), product.transposed, arrays[target])
         first, last = self._ends(length, reverse)
+        ends_at = {}
         for k, state in enumerate(states):
-            shape = loop.schedule.shapes[f"state{k}"]
-            made = arrays[f"state{k}"] = length.room(shape, x.dtype)
+            name = f"state{k}"
+            shape = loop.schedule.shapes[name]
+            made = arrays[name] = length.room(shape, x.dtype)
             made[0 if shape[0] == "pair" else first] = state
+            ends_at[name] = length.steps % 2 if shape[0] == "pair" else last
         loop(arrays, length, reverse)
-        ends = tuple(
-            arrays[f"state{k}"][
-                length.steps % 2 if loop.schedule.shapes[f"state{k}"][0] == "pair" else last
-            ].copy()
-            for k in range(len(states))
-        )
+        ends = tuple(arrays[name][where].copy() for name, where in ends_at.items())
         y = arrays["state0"][:-1] if reverse else arrays["state0"][1:]
         if reverse and length.ends is not None:
             y = y.copy()
             y[length.counts()[:, None] <= np.arange(length.rows)] = 0
-        names = (
-            {n for n in self.pulling.schedule.used() if n.startswith(("saved", "state"))} | self._factors
-            if training
-            else ()
-        )
-        return y, ends, {name: arrays[name] for name in names}
+        return y, ends, {name: arrays[name] for name in self._kept} if training else {}
 
     @staticmethod
     def _ends(length: Length, reverse: bool) -> tuple[Any, Any]:
@@ -105,12 +98,12 @@ class Kernel:
         return {name: _evaluate(value, given) for name, value in loop.schedule.vectors.items()}
 
     @cached_property
-    def _factors(self) -> set[str]:
-        """The saved arrays that the gradients of weights read after the loop."""
-        places = [
-            self.pulling.schedule.place(p.args[0]) for p, _ in self.program.products if p.args[0] is not X
-        ]
-        return {place.array for place in places if place is not None}
+    def _kept(self) -> set[str]:
+        """What the backward loop, or the gradients of weights after it, read of the forward loop's arrays."""
+        schedule = self.pulling.schedule
+        factors = [schedule.place(p.args[0]) for p, _ in self.program.products if p.args[0] is not X]
+        read = {place.array for place in factors if place is not None}
+        return read | {name for name in schedule.used() if name.startswith(("saved", "state"))}
 
     # -- backward --------------------------------------------------------------------------------------
 
@@ -240,16 +233,16 @@ def kernel_of(
     weights: Mapping[str, tuple[int, ...] | None], constants: Mapping[str, int],
 ) -> Kernel:  # fmt: skip
     """The kernel of a step for these sizes, read at first need; raises NotCompilable."""
-    sizes = (x_width, tuple(states.items()), tuple(weights.items()), tuple(constants.items()))
-    key = (chosen(), dtype, sizes)
-    with _reading:
-        known = _kernels.setdefault(step, {})
-        if key not in known:
+    sizes = (*states.values(), *weights.values(), *constants.values())
+    key = (chosen(), dtype, x_width, len(states), len(weights), sizes)
+    found = _kernels.get(step, {}).get(key)
+    if found is None:
+        with _reading:
             try:
-                known[key] = Kernel(read(step, x_width, states, weights, constants), dtype)
+                found = Kernel(read(step, x_width, states, weights, constants), dtype)
             except NotCompilable as reason:
-                known[key] = str(reason)
-        found = known[key]
+                found = str(reason)
+            found = _kernels.setdefault(step, {}).setdefault(key, found)
     if isinstance(found, str):
         raise NotCompilable(found)
     return found

@@ -105,7 +105,7 @@ class Loop:
     sizes: list[int]
 
     def compiled(self) -> Callable[..., None]:
-        """loop(T, backwards, before, gemm, gemv, bits, sizes, counts, *arrays), kept on disk."""
+        """loop(T, backwards, before, gemm, gemv, bits, sizes, counts, turned, *arrays), kept on disk."""
         path = _folder() / f"tinygrad_rnn_loop_{hashlib.sha256(self.source.encode()).hexdigest()[:20]}.py"
         if not path.exists():
             part = path.with_suffix(f".{os.getpid()}")
@@ -178,7 +178,7 @@ class _Writer:
         scratch = [f"    {n} = np.empty({self._size(width)}, number)" for n, width in self._scratch.items()]
         lines = [
             '@numba.njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)',
-            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, counts, {', '.join(arrays)}):",
+            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, counts, turned, {', '.join(arrays)}):",
             *(f"    size{i} = sizes[{i}]" for i in range(len(self.sizes))),
             *scratch,
             "    after = 1 - before",
@@ -210,8 +210,8 @@ class _Writer:
         }
 
     def _product(self, step: Product) -> str:
-        a, out, weight = self._rows(step.a), self._rows(step.target), step.weight.text(self._size)
-        return f"multiply(gemm, gemv, bits, {a}, {weight}, {out}, {step.transposed})"
+        a, out = self._rows(step.a), self._rows(step.target)
+        return f"multiply(gemm, gemv, bits, {a}, {step.array}, {out}, turned[{step.array[6:]}])"
 
     def _rows(self, value: Any) -> str:
         """All rows of a value, as an array."""

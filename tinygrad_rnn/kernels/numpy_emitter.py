@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_rnn.kernels.buffers import Homes, Step
 from tinygrad_rnn.kernels.program import POINTWISE
-from tinygrad_rnn.kernels.schedule import Assign, Block, Place, Product, Schedule
+from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
 from tinygrad_rnn.symbols import Symbol
 
 ATOMS = frozenset(op for op in POINTWISE if isinstance(getattr(np, op, None), np.ufunc)) | {"where"}
@@ -69,7 +69,6 @@ class _Writer:
             steps = self._copying_pieces(steps)
         self.homes = Homes(schedule, steps, _kind, whole_rows=copying)
         self.constants: dict[str, float] = {}
-        self.blocks: dict[Block, str] = {}
         self.fixed: dict[Place, str] = {}
         self.moving: dict[Place, str] = {}
 
@@ -80,7 +79,6 @@ class _Writer:
         lines = [
             f"def loop(steps, before, after, counts, {', '.join(arrays)}):",
             *(f"    {name} = {self._view(place)}" for place, name in self.fixed.items()),
-            *(f"    {name} = {block.text()}" for block, name in self.blocks.items()),
             *(["    old, new = 0, 1"] if turns else []),
             "    for t in steps:",
             *(["        n = counts[t]"] if self.ragged else []),
@@ -124,8 +122,7 @@ class _Writer:
     def _lines(self, step: Step) -> list[str]:
         out = self._name(step.target)
         if isinstance(step, Product):
-            weight = self._weight(step.weight) + ".T" * step.transposed
-            return [f"matmul({self._name(step.a)}, {weight}, {out})"]
+            return [f"matmul({self._name(step.a)}, {step.array}, {out})"]
         args = [self._name(a) for a in step.args]
         if step.op == "copy":
             return [f"{out}[...] = {args[0]}"] if args[0] != out else []
@@ -150,11 +147,6 @@ class _Writer:
             return place.array
         names = self.moving if place.time or limited else self.fixed
         return names.setdefault(place, f"{place.array}_{place.time}{len(names)}")
-
-    def _weight(self, block: Block) -> str:
-        if block.rows is None:
-            return block.array
-        return self.blocks.setdefault(block, f"{block.array}_{len(self.blocks)}")
 
     def _view(self, place: Place) -> str:
         kind, width = self.homes.shape(place)

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +35,8 @@ class Length(NamedTuple):
     def room(self, shape: tuple[str, int], dtype: Any) -> Array:
         """An array for a kind and width of a schedule; where no step may write, zeros."""
         kind, width = shape
-        lengths = {
-            "steps": (self.steps, self.rows),
-            "states": (self.steps + 1, self.rows),
-            "pair": (2, self.rows),
-        }
-        made = arena.take((*lengths.get(kind, (self.rows,)), width), bool if kind == "truths" else dtype)
+        first = {"steps": (self.steps,), "states": (self.steps + 1,), "pair": (2,)}.get(kind, ())
+        made = arena.take((*first, self.rows, width), bool if kind == "truths" else dtype)
         if self.ends is not None and kind in ("steps", "states"):
             made[...] = 0
         return made
@@ -94,6 +91,9 @@ class NumpyPass(Pass):
         if not ragged:
             for name in self.schedule.vectors:
                 arrays[name] = np.tile(arrays[name], (length.rows, 1))
+        for factor in self.schedule.factors:
+            weight = factor.weight.of(arrays)
+            arrays[factor.array] = _turned(weight) if factor.transposed else weight
         steps = length.longest
         order = range(steps - 1, -1, -1) if self._backwards(reverse) else range(steps)
         counts = length.counts().tolist() if ragged else ()
@@ -114,9 +114,15 @@ class NumbaPass(Pass):
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
         """Run; without holding Python's lock."""
-        given = map(np.ascontiguousarray, self._complete(arrays, self.loop, length))
+        turned = np.zeros(len(self.schedule.factors), bool)
+        for i, factor in enumerate(self.schedule.factors):
+            weight = factor.weight.of(arrays)
+            made = _turned(weight) if factor.transposed else weight
+            turned[i] = made.base is weight and factor.transposed
+            arrays[factor.array] = weight if turned[i] else made
+        given = [a if a.flags.c_contiguous else a.copy() for a in self._complete(arrays, self.loop, length)]
         order = length.longest, self._backwards(reverse), int(reverse)
-        self.run(*order, *self.blas, self.sizes, length.counts(), *given)
+        self.run(*order, *self.blas, self.sizes, length.counts(), turned, *given)
 
 
 def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any) -> Pass:
@@ -131,10 +137,18 @@ def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any) -> Pa
     return NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
 
 
+def _turned(weight: Array) -> Array:
+    """weightᵀ; copied where it fits into the second cache, since BLAS reads it faster at every step."""
+    return weight.T.copy() if weight.nbytes <= 1 << 19 else weight.T
+
+
 def chosen() -> str:
     """The emitter in use: "numba" where it is installed, unless `emitter` says otherwise."""
-    if _asked:
-        return _asked[-1]
+    return _asked[-1] if _asked else _best()
+
+
+@lru_cache(maxsize=1)
+def _best() -> str:
     return "numba" if importlib.util.find_spec("numba") else "numpy"
 
 

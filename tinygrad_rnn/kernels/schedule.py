@@ -54,19 +54,15 @@ class Block(NamedTuple):
             found = found[slice(*self.rows)]
         return found if self.columns is None else found[:, slice(*self.columns)]
 
-    def text(self, name: Callable[[int], str] = str) -> str:
-        """The block as Python text, each number as `name` gives it."""
-        ends = [f"{name(start)}:{name(stop)}" for start, stop in (e for e in (self.rows, self.columns) if e)]
-        return f"{self.array}[{', '.join(ends)}]" if ends else self.array
-
 
 class Product(NamedTuple):
-    """target = a @ weightᵀ where transposed, else a @ weight."""
+    """target = a @ weightᵀ where transposed, else a @ weight; the loop finds the weight in `array`."""
 
     target: Symbol
     a: Symbol
     weight: Block
     transposed: bool
+    array: str = ""
 
 
 def weight_name(name: str) -> str:
@@ -103,6 +99,8 @@ class Schedule:
     "vector" (w), "matrix" (as the weight is)."""
     vectors: dict[str, Symbol] = field(default_factory=dict)
     """What is to be computed from the vector weights before the loop."""
+    factors: list[Product] = field(default_factory=list)
+    """One for each weight that the loop multiplies with."""
     hoisted: list[Product] = field(default_factory=list)
     gradients: dict[Symbol, Place] = field(default_factory=dict)
     """Cotangents that are kept for all steps, or (those without time) summed over them."""
@@ -132,7 +130,7 @@ class Schedule:
         found = set()
         for stage in self.stages:
             for product in stage.products:
-                found |= {Place(product.weight.array), self.place(product.target), self.place(product.a)}
+                found |= {Place(product.array), self.place(product.target), self.place(product.a)}
             for a in stage.assignments:
                 found |= {self.place(v) for v in (a.target, *a.args)}
         return sorted({place.array for place in found if place is not None})

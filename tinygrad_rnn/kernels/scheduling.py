@@ -163,9 +163,19 @@ class _Maker:
 
     def product(self, value: Symbol) -> Product:
         """The product that a value stands for."""
-        block = block_of(value.args[1])
-        self.schedule.shapes[block.array] = ("matrix", 0)
-        return Product(value, value.args[0], block, value.params["transposed"])
+        return Product(value, value.args[0], block_of(value.args[1]), value.params["transposed"])
+
+    def in_loop(self, value: Symbol) -> Product:
+        """The same, with an array for the weight."""
+        made = self.product(value)
+        same = [
+            f for f in self.schedule.factors if (f.weight, f.transposed) == (made.weight, made.transposed)
+        ]
+        array = same[0].array if same else f"factor{len(self.schedule.factors)}"
+        self.schedule.shapes[array] = ("matrix", 0)
+        made = made._replace(array=array)
+        self.schedule.factors += [] if same else [made]
+        return made
 
     def finished(self, values: Sequence[Symbol]) -> Schedule:
         """The schedule that computes the values, in that order."""
@@ -188,7 +198,7 @@ class _Maker:
                 continue
             if value.op == "product":
                 stage_of[value] = stage(value.args) + 1
-                at(stage_of[value]).products.append(self.product(value))
+                at(stage_of[value]).products.append(self.in_loop(value))
             elif value.op in POINTWISE:
                 stage_of[value] = max(stage(value.args), 0)
                 at(stage_of[value]).assignments += self._assignments(value)

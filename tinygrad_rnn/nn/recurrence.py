@@ -95,7 +95,7 @@ class Recurrence(Module):
             mask = None
         wants_gates = self.return_gates if return_gates is None else return_gates
         output, ends, gates = self._run(x if mask is None else mask.zeroed(x), starts, mask, wants_gates)
-        states = tuple(ops.stack(found, axis=0) for found in zip(*ends, strict=True))
+        states = tuple(_stacked(found) for found in zip(*ends, strict=True))
         if not batched:
             output, states = output[:, 0], tuple(s[:, 0] for s in states)
             gates = {name: values[:, :, 0] for name, values in gates.items()}
@@ -240,6 +240,13 @@ class Recurrence(Module):
 
     def flatten_parameters(self) -> None:
         """Nothing to do here; PyTorch's code calls it."""
+
+
+def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
+    """The states of all layers and directions as one; of a single one that is not recorded, without a copy."""
+    if len(rows) == 1 and rows[0].node is None:
+        return Tensor(rows[0].data[None])
+    return ops.stack(rows, axis=0)  # type: ignore[no-any-return]
 
 
 class Readable(NamedTuple):
