@@ -82,7 +82,8 @@ def _call(run, loop, rng):
         "factor0": np.eye(4), "temp0": np.zeros((3, 4)),
     }  # fmt: skip
     sizes, counts = np.array(loop.sizes, np.int64), np.full(2, 3)
-    run(2, False, 0, *blas.find("d"), sizes, counts, np.zeros(1, bool), *(arrays[name] for name in loop.arrays))
+    given = (arrays[name] for name in loop.arrays)
+    run(2, False, 0, *blas.find("d"), sizes, counts, np.zeros(1, bool), *given)
     first = np.tanh(arrays["hoisted0"][0])
     np.testing.assert_allclose(arrays["state0"][1], first)
     np.testing.assert_allclose(arrays["state0"][2], np.tanh(arrays["hoisted0"][1] + first))

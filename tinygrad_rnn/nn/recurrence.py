@@ -243,7 +243,7 @@ class Recurrence(Module):
 
 
 def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
-    """The states of all layers and directions as one; of a single one that is not recorded, without a copy."""
+    """The states of all layers and directions as one; a single one that is not recorded, uncopied."""
     if len(rows) == 1 and rows[0].node is None:
         return Tensor(rows[0].data[None])
     return ops.stack(rows, axis=0)  # type: ignore[no-any-return]
