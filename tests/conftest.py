@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -30,10 +31,12 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 
 @pytest.fixture(autouse=True)
 def same_start(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test starts from the library's own defaults and from its own seed."""
+    """Every test starts from the library's own defaults and from its own seed, PyTorch's draws included."""
     from tinygrad_rnn import namespaces
 
     namespaces.manual_seed(seed_of(request))
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed_of(request))
     yield
     namespaces.set_default_dtype("float32")
     namespaces.set_default_device("cpu")

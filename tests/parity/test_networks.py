@@ -125,7 +125,12 @@ def test_gradient_clipping_agrees():
 
 @pytest.mark.parametrize("kind", ["xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"])
 def test_initialisers_have_pytorchs_spread(kind):
+    """By quantiles, whose own spread over 60,000 draws is under 0.02 σ; an extreme draw says nothing."""
     theirs = getattr(torch.nn.init, kind)(torch.empty(300, 200)).numpy()
     mine = getattr(nn.init, kind)(tg.empty(300, 200)).numpy()
-    assert mine.std() == pytest.approx(theirs.std(), rel=0.02)
-    assert abs(mine).max() == pytest.approx(abs(theirs).max(), rel=0.2 if "normal" in kind else 0.01)
+    levels = np.linspace(0.05, 0.95, 19)
+    apart = np.quantile(mine, levels) - np.quantile(theirs, levels)
+    assert abs(apart).max() < 0.1 * theirs.std()
+    assert mine.std() == pytest.approx(theirs.std(), rel=0.03)
+    if "uniform" in kind:
+        assert abs(mine).max() == pytest.approx(abs(theirs).max(), rel=0.01)
