@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+from benchmarks import parity_modules
+from benchmarks.parity_modules import difference
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.nn.utils import rnn as ours
 
@@ -44,7 +46,7 @@ SCHEDULES: dict[str, list[Options]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.split("\n")[0])
-    options.add_argument("--count", type=int, default=100, help="configurations of each recurrent module")
+    options.add_argument("--count", type=int, default=100, help="configurations of each module")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args(arguments)
     try:
@@ -68,6 +70,9 @@ def table(seed: int, count: int) -> dict[str, list[float]]:
         found[kind] = [worst(cell(kind, s)) for s in range(seed, seed + 8)]
     for kind, settings in LAYERS.items():
         found[kind] = [worst(layer(kind, options, seed)) for options in settings]
+    for kind in parity_modules.SWEEPS:
+        trials = parity_modules.sweep(kind, seed, count)
+        found[kind] = [worst(parity_modules.module(kind, trial)) for trial in trials]
     for kind in LOSSES:
         found[kind] = [worst(loss(kind, options, s)) for s, options in enumerate(losses(kind))]
     for kind, settings in RULES.items():
@@ -75,14 +80,6 @@ def table(seed: int, count: int) -> dict[str, list[float]]:
     for kind, settings in SCHEDULES.items():
         found[kind] = [training("SGD", {"lr": 0.01, "momentum": 0.5}, kind, options) for options in settings]
     return found
-
-
-def difference(a: Any, b: Any) -> float:
-    """The largest |a - b|, relative to the largest |a| where that is above 1; infinite for other shapes."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape or not np.isfinite(b).all():
-        return float("inf")
-    return float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(a).max(initial=0)))
 
 
 def worst(errors: dict[str, float]) -> float:

@@ -142,6 +142,13 @@ def load_network(path: str | os.PathLike[str]) -> Any:
 # -- PyTorch -------------------------------------------------------------------------------------------
 
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+_CONV = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias",
+    "padding_mode",
+)  # fmt: skip
+_BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+_MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVG_POOL = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 SETTINGS: dict[str, tuple[str, ...]] = {
     "RNN": (*_RECURRENT, "nonlinearity"), "LSTM": (*_RECURRENT, "proj_size"), "GRU": _RECURRENT,
     "RNNCell": ("input_size", "hidden_size", "bias", "nonlinearity"),
@@ -149,6 +156,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "Linear": ("in_features", "out_features", "bias"),
     "Embedding": ("num_embeddings", "embedding_dim", "padding_idx"),
     "LayerNorm": ("normalized_shape", "eps", "elementwise_affine", "bias"),
+    "BatchNorm1d": _BATCH_NORM, "BatchNorm2d": _BATCH_NORM, "Conv1d": _CONV, "Conv2d": _CONV,
+    "MaxPool1d": _MAX_POOL, "MaxPool2d": _MAX_POOL, "AvgPool1d": _AVG_POOL, "AvgPool2d": _AVG_POOL,
     "Dropout": ("p",), "Flatten": ("start_dim", "end_dim"), "Identity": (),
     "Tanh": (), "Sigmoid": (), "ReLU": (), "SiLU": (), "Softplus": (), "GELU": ("approximate",),
     "ELU": ("alpha",), "LeakyReLU": ("negative_slope",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
@@ -163,9 +172,10 @@ def from_torch(module: Any) -> nn.Module:
     """
     made = _rebuilt(module, nn)
     tensors = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-    for name, parameter in made.named_parameters():
-        parameter.data = parameter.data.astype(tensors[name].dtype, copy=False)
-        parameter.requires_grad_(False).requires_grad_()
+    for name, own in [*made.named_parameters(), *made.named_buffers()]:
+        own.data = own.data.astype(tensors[name].dtype, copy=False)
+        if own.requires_grad:
+            own.requires_grad_(False).requires_grad_()
     made.load_state_dict(tensors)
     made.train(module.training)
     return made  # type: ignore[no-any-return]
@@ -182,8 +192,8 @@ def to_torch(module: nn.Module) -> Any:
     tensors = {
         n: torch.from_numpy(namespaces.to_numpy(v.data).copy()) for n, v in module.state_dict().items()
     }
-    for name, parameter in made.named_parameters():
-        parameter.data = parameter.data.to(tensors[name].dtype)
+    for name, own in [*made.named_parameters(), *made.named_buffers()]:
+        own.data = own.data.to(tensors[name].dtype)
     made.load_state_dict(tensors)
     return made.train(module.training)
 

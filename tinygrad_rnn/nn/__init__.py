@@ -19,8 +19,9 @@ from tinygrad_rnn.nn.activation import (
 )  # fmt: skip
 from tinygrad_rnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.containers import ModuleList, Sequential
+from tinygrad_rnn.nn.conv import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from tinygrad_rnn.nn.custom import Recurrent
-from tinygrad_rnn.nn.linear import Dropout, Embedding, Flatten, Identity, LayerNorm, Linear
+from tinygrad_rnn.nn.linear import Dropout, Embedding, Flatten, Identity, Linear
 from tinygrad_rnn.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -31,6 +32,7 @@ from tinygrad_rnn.nn.loss import (
     SmoothL1Loss,
 )  # fmt: skip
 from tinygrad_rnn.nn.module import Module, Parameter
+from tinygrad_rnn.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_rnn.nn.text import SequenceClassifier
 
@@ -38,7 +40,9 @@ __all__ = [
     "functional", "init", "utils",
     "Module", "Parameter", "Sequential", "ModuleList",
     "RNN", "LSTM", "GRU", "Recurrent", "RNNCell", "LSTMCell", "GRUCell", "SequenceClassifier",
-    "Linear", "Embedding", "Dropout", "LayerNorm", "Flatten", "Identity",
+    "Linear", "Embedding", "Dropout", "Flatten", "Identity",
+    "Conv1d", "Conv2d", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
+    "LayerNorm", "BatchNorm1d", "BatchNorm2d",
     "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
     "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss",
 ]  # fmt: skip

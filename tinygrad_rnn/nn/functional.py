@@ -6,13 +6,19 @@ and normalisation are those of `ops`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import ops
+from tinygrad_rnn.autodiff import no_grad
 from tinygrad_rnn.namespaces import asarray, namespace
 from tinygrad_rnn.ops import (
+    avg_pool1d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
     dropout,
     elu,
     gelu,
@@ -20,6 +26,8 @@ from tinygrad_rnn.ops import (
     leaky_relu,
     linear,
     log_softmax,
+    max_pool1d,
+    max_pool2d,
     relu,
     sigmoid,
     silu,
@@ -30,7 +38,8 @@ from tinygrad_rnn.ops import (
 from tinygrad_rnn.tensor import Tensor, raw
 
 __all__ = [
-    "linear", "embedding", "dropout", "layer_norm", "normalize", "one_hot",
+    "linear", "embedding", "dropout", "layer_norm", "batch_norm", "normalize", "one_hot",
+    "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
     "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus",
     "softmax", "log_softmax",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy",
@@ -65,6 +74,37 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Any:
     """x / max(‖x‖_p, eps) along `axis`."""
     return x / ops.maximum(ops.norm(x, ord=p, axis=axis, keepdims=True), eps)
+
+
+def batch_norm(
+    input: Any, running_mean: Tensor | None, running_var: Tensor | None, weight: Any = None, bias: Any = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    """(x - mean) / √(var + eps) per feature, times weight plus bias: input (N, C, …).
+
+    In training by the statistics of the batch, of which the running ones then take their share, in place;
+    else by the running ones. ValueError where a feature has only one value to train on.
+    """
+    axes = (0, *range(2, input.ndim))
+    count = math.prod(input.shape[a] for a in axes)
+    along = (-1,) + (1,) * (input.ndim - 2)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("expected running statistics outside training, got None")
+        scale = 1 / ops.sqrt(running_var + eps)
+        y = (input - ops.reshape(running_mean, along)) * ops.reshape(scale, along)
+    elif count < 2:
+        raise ValueError(f"expected more than one value per feature in training, got input {input.shape}")
+    else:
+        y = ops.standardize(input, axes, eps)
+        with no_grad():
+            for running, batch in (
+                (running_mean, ops.mean(input, axes)), (running_var, ops.var(input, axes, correction=1)),
+            ):  # fmt: skip
+                if running is not None:
+                    running.copy_((1 - momentum) * running + momentum * batch)
+    y = y if weight is None else y * ops.reshape(weight, along)
+    return y if bias is None else y + ops.reshape(bias, along)
 
 
 def logsigmoid(x: Any) -> Any:

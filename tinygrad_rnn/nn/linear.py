@@ -107,35 +107,6 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class LayerNorm(Module):
-    """(x - mean) / √(var + eps) over the last axes, times weight plus bias (Ba et al. 2016).
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.nn.LayerNorm(2, eps=0.0)(tg.tensor([[0.0, 2.0]]))
-    tensor([[-1.,  1.]], made_by=add)
-    """
-
-    def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True,
-        bias: bool = True, device: str | None = None, dtype: Any = None,
-    ) -> None:  # fmt: skip
-        self.normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
-        self.eps, self.elementwise_affine = eps, elementwise_affine
-        made = [make_parameter(self.normalized_shape, device, dtype) for _ in range(2)]
-        self.weight = init.ones_(made[0]) if elementwise_affine else None
-        self.bias = init.zeros_(made[1]) if elementwise_affine and bias else None
-
-    def forward(self, x: Any) -> Any:
-        """x (…, *normalized_shape), standardised."""
-        return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """The axes' lengths."""
-        return f"{self.normalized_shape}, eps={self.eps}"
-
-
 class Flatten(Module):
     """The axes from start_dim to end_dim as one.
 

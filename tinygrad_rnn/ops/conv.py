@@ -100,8 +100,8 @@ def _conv(x, weight, bias, stride, padding, dilation, groups, dims):
             f"{name}: expected a weight ({groups}·any, {channels}/{groups}, …) for {channels} channels and "
             f"groups={groups}, got {weight.shape}"
         )
-    stride, dilation = _each(stride, dims, name), _each(dilation, dims, name)
-    wide = _padded(x, _margins(padding, size, stride, dilation, name), 0)
+    stride, dilation = each(stride, dims, name), each(dilation, dims, name)
+    wide = _padded(x, margins(padding, size, stride, dilation, name), 0)
     view = windows(wide, size, stride, dilation)
     positions = view.shape[2 : 2 + dims]
     # (N, G, C/G, positions, size) → per group, a row for every position of every example, times weightᵀ
@@ -114,7 +114,7 @@ def _conv(x, weight, bias, stride, padding, dilation, groups, dims):
     return y if bias is None else y + reshape(bias, (outs,) + (1,) * dims)
 
 
-def _each(value, dims, name):
+def each(value, dims, name):
     """One number for each axis."""
     values = (value,) * dims if isinstance(value, int) else tuple(value)
     if len(values) != dims or any(v < 0 for v in values):
@@ -122,12 +122,12 @@ def _each(value, dims, name):
     return values
 
 
-def _margins(padding, size, stride, dilation, name):
+def margins(padding, size, stride, dilation, name):
     """What to put before and after each axis; "same" keeps the length, an odd one more coming after."""
     if padding == "valid":
         padding = 0
     if padding != "same":
-        return tuple((p, p) for p in _each(padding, len(size), name))
+        return tuple((p, p) for p in each(padding, len(size), name))
     if any(s != 1 for s in stride):
         raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
     totals = [d * (k - 1) for k, d in zip(size, dilation, strict=True)]
@@ -171,7 +171,7 @@ def avg_pool2d(
 
 def _max_pool(x, size, stride, padding, dilation, ceil_mode, dims):
     x = as_tensor(x)
-    dilation = _each(dilation, dims, f"max_pool{dims}d")
+    dilation = each(dilation, dims, f"max_pool{dims}d")
     size, stride, margins, extra = _pooled(f"max_pool{dims}d", x, size, stride, padding, dilation, ceil_mode)
     lowest = -math.inf if x.dtype.kind == "f" else namespace(x.data).iinfo(x.dtype).min
     wide = _padded(x, [(a, b + more) for (a, b), more in zip(margins, extra, strict=True)], lowest)
@@ -203,9 +203,9 @@ def _pooled(name, x, size, stride, padding, dilation, ceil_mode):
     dims = len(dilation)
     if x.ndim not in (dims + 1, dims + 2):
         raise ValueError(f"{name}: expected x with {dims + 1} or {dims + 2} axes, got shape {x.shape}")
-    size = _each(size, dims, name)
-    stride = size if stride is None else _each(stride, dims, name)
-    padding = _each(padding, dims, name)
+    size = each(size, dims, name)
+    stride = size if stride is None else each(stride, dims, name)
+    padding = each(padding, dims, name)
     if any(2 * p > k for p, k in zip(padding, size, strict=True)):
         raise ValueError(f"{name}: expected a padding of at most half the window {size}, got {padding}")
     extra = []

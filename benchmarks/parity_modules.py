@@ -1,0 +1,140 @@
+"""Modules beside PyTorch's, over random options: what `benchmarks.parity` prints of them, and tests assert.
+
+A sweep yields (options, inputs, arguments) of a module; `module` makes it in PyTorch, brings it here with
+`tg.from_torch`, and compares outputs, buffers and every gradient.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+Options = dict[str, Any]
+Draw = Any
+"""A random generator."""
+
+
+class Trial(NamedTuple):
+    """One configuration of a module."""
+
+    options: Options
+    inputs: tuple[np.ndarray[Any, Any], ...]
+    arguments: Options = {}  # noqa: RUF012
+    """What else the module is called with, by name. Floating arrays are differentiated, here too."""
+    training: bool = True
+
+
+def pick(rng: Draw, *values: Any) -> Any:
+    return values[int(rng.integers(len(values)))]
+
+
+# -- convolution, pooling, normalisation ---------------------------------------------------------------
+
+
+def sized(rng: Draw, dims: int, low: int, high: int) -> Any:
+    """One number for all axes, or a tuple."""
+    several = tuple(int(n) for n in rng.integers(low, high + 1, dims))
+    return pick(rng, several, int(several[0]))
+
+
+def convolution(rng: Draw, dims: int) -> Trial:
+    groups = pick(rng, 1, 1, 2)
+    mode = pick(rng, "zeros", "zeros", "reflect", "replicate", "circular")
+    padding = pick(rng, "same", "valid", sized(rng, dims, 0, 2))
+    options = {
+        "in_channels": 2 * groups, "out_channels": int(rng.integers(1, 3)) * groups,
+        "kernel_size": sized(rng, dims, 1, 3), "groups": groups, "bias": bool(rng.integers(2)),
+        "stride": 1 if padding == "same" else sized(rng, dims, 1, 3),
+        "padding": padding, "dilation": sized(rng, dims, 1, 2), "padding_mode": mode,
+    }  # fmt: skip
+    shape = (2 * groups, *rng.integers(5, 9, dims))
+    return Trial(options, (rng.standard_normal(shape if rng.random() < 0.2 else (2, *shape)),))
+
+
+def pooling(rng: Draw, dims: int, highest: bool) -> Trial:
+    kernel = sized(rng, dims, 1, 3)
+    options = {
+        "kernel_size": kernel, "stride": pick(rng, None, sized(rng, dims, 1, 3)),
+        "padding": int(np.min(kernel)) // 2, "ceil_mode": bool(rng.integers(2)),
+        **({"dilation": sized(rng, dims, 1, 2)} if highest else {"count_include_pad": bool(rng.integers(2))}),
+    }  # fmt: skip
+    shape = (2, *rng.integers(5, 9, dims))
+    return Trial(options, (rng.standard_normal(shape if rng.random() < 0.2 else (2, *shape)),))
+
+
+def batch_norm(rng: Draw, dims: tuple[int, ...]) -> Trial:
+    options = {
+        "num_features": 3, "eps": pick(rng, 1e-5, 1e-2), "momentum": pick(rng, 0.1, 0.7, None),
+        "affine": bool(rng.integers(2)), "track_running_stats": bool(rng.integers(4)),
+    }  # fmt: skip
+    shape = (4, 3, *rng.integers(2, 5, pick(rng, *dims)))
+    return Trial(options, (rng.standard_normal(shape),), training=bool(rng.integers(3)))
+
+
+SWEEPS: dict[str, Callable[[Draw], Trial]] = {
+    "Conv1d": lambda rng: convolution(rng, 1),
+    "Conv2d": lambda rng: convolution(rng, 2),
+    "MaxPool1d": lambda rng: pooling(rng, 1, True),
+    "MaxPool2d": lambda rng: pooling(rng, 2, True),
+    "AvgPool1d": lambda rng: pooling(rng, 1, False),
+    "AvgPool2d": lambda rng: pooling(rng, 2, False),
+    "BatchNorm1d": lambda rng: batch_norm(rng, (0, 1)),
+    "BatchNorm2d": lambda rng: batch_norm(rng, (2,)),
+}
+
+
+def sweep(kind: str, seed: int, count: int) -> Iterator[Trial]:
+    """Random configurations of a module."""
+    for number in range(count):
+        yield SWEEPS[kind](np.random.default_rng([seed, number, zlib.crc32(kind.encode())]))
+
+
+def difference(a: Any, b: Any) -> float:
+    """The largest |a - b|, relative to the largest |a| where that is above 1; infinite for other shapes."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape or not np.isfinite(b).all():
+        return float("inf")
+    return float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(a).max(initial=0)))
+
+
+def module(kind: str, trial: Trial) -> dict[str, float]:
+    """The difference of every output, buffer and gradient, by name, over two calls of one module."""
+    import torch
+
+    theirs = getattr(torch.nn, kind)(**trial.options).double().train(trial.training)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.from_numpy(rng.standard_normal(tuple(p.shape))))
+    mine = tg.from_torch(theirs)
+
+    def run(net: Any, make: Callable[..., Any]) -> dict[str, Any]:
+        weigh = np.random.default_rng(1)
+        given = {
+            name: make(a, requires_grad=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a
+            for name, a in {**dict(enumerate(trial.inputs)), **trial.arguments}.items()
+        }
+        inputs = [given[n] for n in range(len(trial.inputs))]
+        arguments = {name: given[name] for name in trial.arguments}
+        total: Any = 0.0
+        found = {}
+        for call in range(2):
+            result = net(*inputs, **arguments)
+            outputs = [y for y in (result if isinstance(result, tuple) else (result,)) if y is not None]
+            for number, y in enumerate(outputs):
+                total = total + (y * make(weigh.standard_normal(tuple(y.shape)))).sum()
+                found[f"output {number} of call {call}"] = y
+        total.backward()
+        found |= {f"d{name}": a.grad for name, a in given.items() if getattr(a, "grad", None) is not None}
+        found |= {f"d{name}": p.grad for name, p in net.named_parameters()}
+        found |= dict(net.named_buffers())
+        return {name: value.detach().numpy() for name, value in found.items()}
+
+    expected, came = run(theirs, torch.tensor), run(mine, tg.tensor)
+    assert expected.keys() == came.keys()
+    return {name: difference(expected[name], came[name]) for name in expected}
