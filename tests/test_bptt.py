@@ -91,6 +91,25 @@ def test_with_an_optimiser_windows_see_the_weights_as_they_are_by_then(k1, k2, r
     assert last < first
 
 
+@pytest.mark.parametrize(("k1", "k2", "window", "cut"), [(3, 3, 1, 3), (2, 4, 2, 2), (4, 2, 1, 6)])
+def test_a_window_stands_at_its_own_times_and_is_cut_before_its_first_step(k1, k2, window, cut, rng):
+    net, x, y = case(rng, steps=8)
+    seen = []
+
+    def loss_fn(output, target):
+        loss = squared(output, target)
+        seen.append(tg.trace(loss))
+        return loss
+
+    tg.tbptt(net, x, y, loss_fn, k1, k2)
+    graph = seen[window]
+    end = min(k1 * (window + 1), 8)
+    cells = {v.id for v in graph.quotient("cell").nodes if v.kind == "cell"}
+    assert cells == {f"l{layer}.fwd.t{t}" for layer in (0, 1) for t in range(cut, end)}
+    cuts = {e.source for e in graph.edges if e.cut}
+    assert cuts == {f"l{layer}.fwd.t{cut - 1}.{state}.cut" for layer in (0, 1) for state in "hc"}
+
+
 def test_any_module_from_input_and_state_to_output_and_state_will_do(rng):
     class Net(nn.Module):
         def __init__(self):

@@ -50,6 +50,7 @@ from tinygrad_rnn.namespaces import (
     set_default_dtype,
     synchronize,
 )
+from tinygrad_rnn.nn.recurrence import fused
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.serialize import from_torch, load, load_network, save, save_network, to_torch
@@ -59,10 +60,10 @@ from tinygrad_rnn.trace import Graph, trace
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "DeviceError", "Flow", "FreedTapeError", "GradientMismatch", "Graph",
-    "InPlaceError", "Tensor", "arange", "at", "check_grads", "checkpoint", "checkpoint_sequence",
-    "cuda_available", "detect_anomaly", "device", "empty", "enable_grad", "eye", "flow", "from_dlpack",
-    "from_numpy", "from_torch", "full", "full_like", "get_default_device", "get_default_dtype", "grad",
+    "AnomalyError", "DeviceError", "Flow", "FreedTapeError", "GradientMismatch", "Graph", "InPlaceError",
+    "Tensor", "arange", "at", "check_grads", "checkpoint", "checkpoint_sequence", "cuda_available",
+    "detect_anomaly", "device", "empty", "enable_grad", "eye", "flow", "from_dlpack", "from_numpy",
+    "from_torch", "full", "full_like", "fused", "get_default_device", "get_default_dtype", "grad",
     "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "label", "linspace", "load", "load_network",
     "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "primitive", "rand", "randint",
     "randn", "save", "save_network", "set_default_device", "set_default_dtype", "synchronize", "tbptt",

@@ -8,11 +8,14 @@ loss counts once. The state at the beginning of a window is a value, not a compu
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff import no_grad
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.namespaces import clock
+from tinygrad_rnn.scope import at, here
+from tinygrad_rnn.tensor import Origin, Tensor
 
 
 class Truncated(NamedTuple):
@@ -80,17 +83,16 @@ def tbptt(
         previous = ends[number - 1] if number else 0
         cut = max(begin, end - k2)
         marks = sorted({cut, end, previous, *(s for s in starts[number + 1 :] if begin < s <= end)} - {begin})
-        outputs, here, state = [], begin, known[begin]
+        outputs, now, state = [], begin, known[begin]
         for mark in marks:
-            if mark <= cut:
-                with no_grad():
-                    output, state = module(part(x, here, mark), state)
-            else:
-                output, state = module(part(x, here, mark), state)
+            with at(start=now), no_grad() if mark <= cut else nullcontext():
+                output, state = module(part(x, now, mark), state)
             known[mark] = _detached(state)
-            if here >= previous:
+            if mark <= cut:
+                state = known[mark]
+            if now >= previous:
                 outputs.append(output)
-            here = mark
+            now = mark
         joined = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=axis)
         loss = loss_fn(joined, part(targets, previous, end))
         if optimizer is not None:
@@ -103,7 +105,10 @@ def tbptt(
 
 
 def _detached(state: Any) -> Any:
-    """The same state, cut off from how it came to be."""
+    """The same state, cut off from how it came to be, whether or not that was recorded."""
     if isinstance(state, tuple | list):
         return tuple(_detached(s) for s in state)
-    return state if state is None else state.detach()
+    if state is None:
+        return None
+    origin = state.detach().origin or Origin("", here.scope, key=next(clock))
+    return Tensor(state.data, None, origin._replace(cut=True))

@@ -20,6 +20,8 @@ class Scope(NamedTuple):
     direction: str | None = None
     gate: str | None = None
     backward: bool = False
+    start: int = 0
+    """The time at which a sequence that is read here begins."""
 
     def __str__(self) -> str:
         """Short form for messages: "rnn, layer 0, forward, t=3"."""
@@ -49,7 +51,8 @@ class at:
     """Mark what is recorded inside the `with` block with a place.
 
     Arguments: `time` (the input's index, int), `layer` (int), `direction` ("forward" or "reverse"),
-    `gate` and `module` (str). Coordinates that are not named keep the surrounding value.
+    `gate` and `module` (str). Coordinates that are not named keep the surrounding value. A recurrent layer
+    that reads a sequence inside counts its steps from `time`; from `start`, where there is no time.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0], requires_grad=True)

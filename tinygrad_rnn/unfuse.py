@@ -7,14 +7,14 @@ fused node; all other nodes keep what they saved. The original is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff import ancestors, enable_grad
 from tinygrad_rnn.namespaces import clock, namespace
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, label
+from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, label
 
 
 class Steps(NamedTuple):
@@ -22,7 +22,6 @@ class Steps(NamedTuple):
 
     hs: list[Tensor]
     gather: Callable[[list[Tensor]], Tensor]
-
 
 
 def unfused(outputs: Sequence[Tensor]) -> tuple[list[Tensor], dict[Node, Node], tuple[str, ...]]:
@@ -52,9 +51,27 @@ def _is_fused(node: Node) -> bool:
     return isinstance(node, Bundle) and hasattr(node.plan, "definition")
 
 
+def _is_dropout(node: Node) -> bool:
+    """Whether this is a product with a mask of the same shape (T, N, H)."""
+    masked = _is(node, "multiply") and isinstance(node.parents[1], Origin)
+    return masked and node.saved is not None and node.saved[0].shape == node.shape
+
+
+def _row(parent: Any) -> Any:
+    """What a state was before it was handed over among those of all layers: row k of their stack."""
+    if not _is(parent, "getitem") or not _is(parent.parents[0], "stack"):
+        return parent
+    k = (parent.saved or (None,))[-1]
+    return parent.parents[0].parents[k] if type(k) is int else parent
+
+
 def _is_join(node: Node) -> bool:
     """Whether this brings both directions' outputs (T, N, H) side by side."""
-    return node.plan is not None and node.plan.name == "concatenate" and (node.saved or (0,))[-1] in (-1, 2)
+    return _is(node, "concatenate") and (node.saved or (0,))[-1] in (-1, 2)
+
+
+def _is(node: Any, name: str) -> bool:
+    return isinstance(node, Node) and node.plan is not None and node.plan.name == name
 
 
 class _Copier:
@@ -100,7 +117,7 @@ class _Copier:
         """Bring both directions together step by step, as the next layer reads them."""
         before, here.scope = here.scope, node.scope
         try:
-            hs = _side_by_side([found.hs for found in directions])
+            hs = side_by_side([found.hs for found in directions])
             whole = directions[0].gather(hs).node
         finally:
             here.scope = before
@@ -113,17 +130,12 @@ class _Copier:
         saved = node.saved or ()
         inputs = [
             Tensor(value, self.moved[p]) if isinstance(p, Node) else Tensor(value, None, p)
-            for value, p in zip(saved, node.parents, strict=False)
+            for value, p in zip(saved, map(_row, node.parents), strict=False)
         ]
         before, here.scope = here.scope, node.scope._replace(layer=None, direction=None)
         try:
             x, states = inputs[0], inputs[1 : 1 + plan.states]
-            known = self.steps.get(x.node) if x.node is not None else None
-            if known is None:
-                known = Steps(along_time(x), ops.stack)
-                if x.node is not None:
-                    self.steps[x.node] = known
-            hs, ends = plan.layer.unroll(known.hs, tuple(states))
+            hs, ends = plan.layer.unroll(self._steps_of(x), tuple(states))
             outs = (plan.layer.gather(hs), *ends)
         finally:
             here.scope = before
@@ -134,24 +146,40 @@ class _Copier:
         xp = namespace(ran)
         self.worst = max(self.worst, float(xp.max(xp.abs(outs[0].data - ran)))) if ran.size else self.worst
 
+    def _steps_of(self, x: Tensor) -> list[Tensor]:
+        """A layer's input step by step: what the layer before made, also where it was dropped out since."""
+        node = x.node
+        if node is None:
+            return along_time(x)
+        if node not in self.steps:
+            before = self.steps.get(node.parents[0]) if _is_dropout(node) else None
+            if before is None:
+                hs = along_time(x)
+            else:
+                masks = (node.saved or ())[0]
+                hs = each_step(lambda h, mask: h * Tensor(mask), before.hs, masks)
+            self.steps[node] = Steps(hs, ops.stack)
+        return self.steps[node].hs
 
-def _side_by_side(directions: list[list[Tensor]]) -> list[Tensor]:
-    """Both directions' h at every time."""
+
+def side_by_side(directions: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Both directions' h at every time; one direction's as they are."""
+    if len(directions) == 1:
+        return directions[0]
+    return each_step(lambda *pair: ops.concatenate(pair, axis=-1), *directions)
+
+
+def each_step(run: Callable[..., Tensor], *sequences: Iterable[Any]) -> list[Tensor]:
+    """`run` at every time, on what the sequences have there."""
     found = []
-    for t, pair in enumerate(zip(*directions, strict=True)):
+    for t, values in enumerate(zip(*sequences, strict=True), here.scope.start):
         with at(time=t):
-            found.append(ops.concatenate(pair, axis=-1))
+            found.append(run(*values))
     return found
 
 
 def along_time(x: Tensor) -> list[Tensor]:
     """The steps of x (T, N, I), each named "x" at its own time."""
-    if x.requires_grad:
-        found = ops.split(x, x.shape[0], axis=0)
-    else:
-        found = [Tensor(step) for step in x.data]
-    steps = []
-    for t, step in enumerate(found):
-        with at(time=t):
-            steps.append(label(x=ops.squeeze(step, axis=0) if x.requires_grad else step))
-    return steps
+    if not x.requires_grad:
+        return each_step(lambda step: label(x=Tensor(step)), x.data)
+    return each_step(lambda step: label(x=ops.squeeze(step, axis=0)), ops.split(x, x.shape[0], axis=0))

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,6 +58,8 @@ def test_a_compiled_loop_serves_all_sizes_and_is_kept_on_disk(tmp_path, monkeypa
     from tinygrad_rnn.kernels import numba_emitter
 
     monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path))
+    for name in [name for name in sys.modules if name.startswith("tinygrad_rnn_loop_")]:
+        monkeypatch.delitem(sys.modules, name)
     case = CASES["rnn"]
     small = numba_emitter.emit(forward_schedule(program_of(case), False, numba_emitter.ATOMS), "float64")
     shapes = {"weight_ih": (9, 5), "weight_hh": (9, 9), "bias_ih": (9,), "bias_hh": (9,)}

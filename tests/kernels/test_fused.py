@@ -11,7 +11,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.kernels.cases import CASES, INPUT, Run
 from tinygrad_rnn import nn
-from tinygrad_rnn.kernels.fused import NotCompilable, fused
+from tinygrad_rnn.kernels.fused import NotCompilable
 from tinygrad_rnn.kernels.passes import emitter
 from tinygrad_rnn.unfuse import unfused
 
@@ -139,7 +139,7 @@ def test_operations_are_used_where_kernels_do_not_reach(rng):
     x = tg.tensor(rng.standard_normal((5, 2, 3)).astype("float32"))
     assert nn.LSTM(3, 4)(x)[0].node.plan.name == "LSTM"
     assert nn.LSTM(3, 4, layer_norm=True)(x)[0].node.plan.name == "stack"
-    with fused(False):
+    with tg.fused(False):
         assert nn.LSTM(3, 4)(x)[0].node.plan.name == "stack"
     with tg.detect_anomaly():
         assert nn.LSTM(3, 4)(x)[0].node.plan.name == "stack"
@@ -175,7 +175,7 @@ def test_a_users_cell_of_modules_runs_on_kernels(rng):
     x = tg.tensor(rng.standard_normal((5, 3, INPUT)), requires_grad=True)
     both = []
     for on in (True, False):
-        with fused(on):
+        with tg.fused(on):
             output, state = net(x, lengths=[5, 2, 4])
         names = {n.plan.name for n in _tape(output) if n.plan is not None}
         assert ("Recurrent" in names) is on
@@ -197,7 +197,7 @@ def test_taken_apart_a_fused_network_is_the_network_operation_by_operation(optio
     x.name = "x"
     tapes = []
     for on in (True, False):
-        with fused(on):
+        with tg.fused(on):
             output, (_, c) = net(x, **options)
         tapes.append([(output * output).sum(), c.sum()])
     made, moved, notes = unfused(tapes[0])

@@ -7,8 +7,7 @@ gradient of the gradient, a picture, a check) gets the definition: the same step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,31 +22,9 @@ from tinygrad_rnn.primitive import origins
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, mode
 
-__all__ = ["FusedPlan", "Layer", "NotCompilable", "fused", "is_fused", "run_layer"]
+__all__ = ["FusedPlan", "Layer", "NotCompilable", "run_layer"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_fused = [True]
-
-
-@contextmanager
-def fused(on: bool = True) -> Iterator[None]:
-    """Inside the `with` block, run recurrent layers as one node each (the default) or operation by operation.
-
-    >>> import tinygrad_rnn as tg
-    >>> rnn, x = tg.nn.RNN(3, 4), tg.zeros(5, 2, 3)
-    >>> with fused(False):
-    ...     unrolled = len(tg.trace(rnn(x)[0]).nodes)
-    """
-    _fused.append(on)
-    try:
-        yield
-    finally:
-        _fused.pop()
-
-
-def is_fused() -> bool:
-    """Whether recurrent layers are to run as one node each."""
-    return _fused[-1]
 
 
 class Layer(NamedTuple):

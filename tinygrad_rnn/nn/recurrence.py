@@ -6,7 +6,9 @@ PyTorch's shapes, checks them before any work, and runs each layer's step along 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import namespaces, ops
@@ -15,10 +17,38 @@ from tinygrad_rnn.nn import packed
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.packed import PackedSequence, check_lengths
 from tinygrad_rnn.nn.stream import Stream
-from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, joined, unroll
-from tinygrad_rnn.scope import at
-from tinygrad_rnn.tensor import Tensor, label
-from tinygrad_rnn.unfuse import along_time
+from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, unroll
+from tinygrad_rnn.scope import at, here
+from tinygrad_rnn.tensor import Origin, Tensor, label
+from tinygrad_rnn.unfuse import along_time, each_step, side_by_side
+
+
+class _Mode(threading.local):
+    fused = True
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def fused(on: bool = True) -> Iterator[None]:
+    """Inside the `with` block, run recurrent layers by their kernels (the default) or operation by operation.
+
+    Values and gradients are the same, within rounding. By its kernel a layer is a single node of the tape;
+    `trace`, `flow`, pictures and second derivatives replay its definition.
+
+    >>> import tinygrad_rnn as tg
+    >>> rnn, x = tg.nn.RNN(3, 4), tg.zeros(5, 2, 3)
+    >>> with tg.fused(False):
+    ...     by_operations, _ = rnn(x)
+    >>> rnn(x)[0].node.plan.name, by_operations.node.plan.name
+    ('RNN', 'stack')
+    """
+    before, _mode.fused = _mode.fused, on
+    try:
+        yield
+    finally:
+        _mode.fused = before
 
 
 class Recurrence(Module):
@@ -85,8 +115,13 @@ class Recurrence(Module):
         Raises:
             ValueError, TypeError: in one sentence what was expected and what came, before any work.
         """
-        if isinstance(input, PackedSequence):
-            return self._packed(input, hx, lengths, return_gates)
+        time = here.scope.time
+        with at(start=here.scope.start if time is None else time, time=None):
+            if isinstance(input, PackedSequence):
+                return self._packed(input, hx, lengths, return_gates)
+            return self._padded(input, hx, lengths, return_gates)
+
+    def _padded(self, input: Any, hx: Any, lengths: Any, return_gates: bool | None) -> tuple[Any, ...]:
         x, batched = self._time_first(input)
         steps, batch = x.shape[:2]
         starts = self._starts(hx, x, batched)
@@ -109,13 +144,13 @@ class Recurrence(Module):
         self, x: Tensor, starts: list[States], mask: Mask | None, wants_gates: bool
     ) -> tuple[Tensor, list[States], dict[str, Tensor]]:
         """All layers, both directions: output (T, N, D·H), the last states, the gates."""
-        from tinygrad_rnn.kernels import fused  # here, so that importing the library is quick
-        from tinygrad_rnn.kernels.passes import log
+        from tinygrad_rnn.kernels.passes import log  # here, so that importing the library is quick
+        from tinygrad_rnn.kernels.program import NotCompilable
 
-        if fused.is_fused() and not wants_gates:
+        if _mode.fused and not wants_gates:
             try:
                 return (*self._run_fused(x, starts, mask), {})
-            except fused.NotCompilable as reason:
+            except NotCompilable as reason:
                 log.debug("%s runs operation by operation: %s", type(self).__name__, reason)
         xs = along_time(x)
         ends: list[States] = []
@@ -130,15 +165,15 @@ class Recurrence(Module):
                 )  # fmt: skip
                 found.append(hs)
                 ends.append(end)
-            xs = joined(found)
+            xs = side_by_side(found)
             if self.training and self.dropout and layer < self.num_layers - 1:
-                xs = self._dropped(xs)
+                xs = each_step(lambda h: ops.dropout(h, self.dropout), xs)
         output = ops.stack(xs, axis=0)
         return mask.zeroed(output) if mask is not None else output, ends, gates.stacked(mask) if gates else {}
 
     def _run_fused(self, x: Tensor, starts: list[States], mask: Mask | None) -> tuple[Tensor, list[States]]:
         """The same, each layer and direction as one node; raises NotCompilable."""
-        from tinygrad_rnn.kernels import fused
+        from tinygrad_rnn.kernels.fused import Layer, run_layer
 
         ends: list[States] = []
         names = self._state_names()
@@ -146,11 +181,11 @@ class Recurrence(Module):
             found = []
             for d in range(self.num_directions):
                 readable = self._readable(layer, d, x)
-                made = fused.Layer(
+                made = Layer(
                     type(self).__name__, readable.step, _definition(readable.run, layer, DIRECTIONS[d], mask),
                     ops.stack if mask is None else mask.stacked, d == 1, layer,
                 )  # fmt: skip
-                y, *end = fused.run_layer(
+                y, *end = run_layer(
                     made, x, dict(zip(names, starts[len(ends)], strict=True)), readable.weights,
                     lengths=None if mask is None else mask.lengths, constants=readable.constants,
                 )  # fmt: skip
@@ -161,20 +196,13 @@ class Recurrence(Module):
                 x = ops.dropout(x, self.dropout)
         return x, ends
 
-    def _dropped(self, xs: list[Tensor]) -> list[Tensor]:
-        found = []
-        for t, x in enumerate(xs):
-            with at(time=t):
-                found.append(ops.dropout(x, self.dropout))
-        return found
-
     def _packed(
         self, input: PackedSequence, hx: Any, lengths: Any, return_gates: bool | None
     ) -> tuple[Any, ...]:
         if lengths is not None:
             raise ValueError("expected no lengths with a PackedSequence, which has its own, got both")
         x, _ = packed.pad_packed_sequence(input, batch_first=self.batch_first)
-        output, *rest = self.forward(x, hx, lengths=input.lengths, return_gates=return_gates)
+        output, *rest = self._padded(x, hx, input.lengths, return_gates)
         in_order = input.sorted_indices is None
         repacked = packed.pack_padded_sequence(
             output, input.lengths, self.batch_first, enforce_sorted=in_order
@@ -223,8 +251,17 @@ class Recurrence(Module):
             if state.dtype != x.dtype:
                 raise TypeError(f"expected initial {name} of {x.dtype}, like the input, got {state.dtype}")
             rowwise = state if batched else ops.expand_dims(state, 1)
-            found.append([label(**{f"{name}_0": rowwise[k]}) for k in range(rows)])
+            found.append([self._start(name, rowwise[k], state.origin, k) for k in range(rows)])
         return list(zip(*found, strict=True))
+
+    def _start(self, name: str, state: Tensor, origin: Origin | None, row: int) -> Tensor:
+        """One row's first state, named; one that was detached stays the state of the step before, cut off."""
+        if origin is None or not origin.cut:
+            return label(**{f"{name}_0": state})  # type: ignore[no-any-return]
+        layer, d = divmod(row, self.num_directions)
+        time = here.scope.start - 1 if here.scope.start and not d else None
+        scope = here.scope._replace(layer=layer, direction=DIRECTIONS[d], time=time)
+        return Tensor(state.data, None, origin._replace(name=name, scope=scope))
 
     def stream(self, state: Any = None) -> Stream:
         """One step at a time, equal to the whole sequence: `stream.step(x_t)` gives the output at t.

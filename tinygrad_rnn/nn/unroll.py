@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import asarray
 from tinygrad_rnn.nn import cells
-from tinygrad_rnn.scope import at
+from tinygrad_rnn.scope import at, here
 from tinygrad_rnn.tensor import Tensor
 
 States = tuple[Tensor, ...]
@@ -40,7 +40,6 @@ class Mask:
     def zeroed(self, x: Any) -> Any:
         """x (T, N, F) with zeros in the padding, whatever stands there (and no gradient into it)."""
         return ops.where(Tensor(self._on_device), x, 0.0)
-
 
     def stacked(self, hs: list[Tensor]) -> Tensor:
         """h at every time as one, with zeros in the padding."""
@@ -73,11 +72,11 @@ def unroll(
         look: told the named values of each step.
     """
     hs: list[Any] = [None] * len(xs)
-    several = len(state) > 1
+    several, start = len(state) > 1, here.scope.start
     for t in range(len(xs)) if direction == "forward" else reversed(range(len(xs))):
         there = mask.at(t) if mask is not None else None
         if mask is None or mask.count[t]:
-            with at(layer=layer, direction=direction, time=t):
+            with at(layer=layer, direction=direction, time=start + t):
                 cells.seen.values = {} if look is not None else None
                 new = named(step(xs[t], state if several else state[0]))
                 if look is not None:
@@ -104,14 +103,3 @@ def held(there: Tensor, new: States, old: States) -> States:
         name, b.name = b.name, ""
         a.name = name or ""
     return chosen
-
-
-def joined(directions: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Both directions' h side by side at every time; one direction's as they are."""
-    if len(directions) == 1:
-        return directions[0]
-    found = []
-    for t, pair in enumerate(zip(*directions, strict=True)):
-        with at(time=t):
-            found.append(ops.concatenate(pair, axis=-1))
-    return found
