@@ -76,6 +76,93 @@ def batch_norm(rng: Draw, dims: tuple[int, ...]) -> Trial:
     return Trial(options, (rng.standard_normal(shape),), training=bool(rng.integers(3)))
 
 
+# -- attention -----------------------------------------------------------------------------------------
+
+
+def blocking(rng: Draw, shape: tuple[int, ...]) -> Any:
+    """A mask that leaves the first key of every row to look at; boolean, floating, or none."""
+    mask = rng.random(shape) < 0.4
+    mask[..., 0] = False
+    return pick(rng, None, mask, np.where(mask, -np.inf, rng.standard_normal(shape)))
+
+
+def batches(rng: Draw, first: bool, *shapes: tuple[int, int, int]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Inputs (T, N, E) in the layout that is asked for."""
+    return tuple(rng.standard_normal((n, t, e) if first else (t, n, e)) for t, n, e in shapes)
+
+
+def attention(rng: Draw) -> Trial:
+    heads, n, targets, sources = (int(k) for k in rng.integers(1, 4, 4))
+    width, alone, same = 2 * heads, rng.random() < 0.2, bool(rng.integers(2))
+    kdim, vdim = (None, None) if same else (3, 5)
+    options = {
+        "embed_dim": width, "num_heads": heads, "bias": bool(rng.integers(2)),
+        "batch_first": bool(rng.integers(2)), "kdim": kdim, "vdim": vdim,
+    }  # fmt: skip
+    shapes = ((targets, n, width), (sources, n, kdim or width), (sources, n, vdim or width))
+    inputs = batches(rng, options["batch_first"], *shapes)
+    if alone:
+        inputs = tuple(rng.standard_normal((t, e)) for t, _, e in shapes)
+    each = (heads if alone else n * heads, targets, sources)
+    padding = blocking(rng, (sources,) if alone else (n, sources))
+    mask = blocking(rng, pick(rng, (targets, sources), each))
+    if mask is not None and padding is not None and mask.dtype != padding.dtype:
+        padding = None  # PyTorch warns of masks that are not alike
+    arguments = {
+        "key_padding_mask": padding, "attn_mask": mask, "need_weights": bool(rng.integers(3)),
+        "average_attn_weights": bool(rng.integers(2)),
+    }  # fmt: skip
+    return Trial(options, inputs, arguments)
+
+
+def layer_options(rng: Draw) -> Options:
+    heads = int(rng.integers(1, 3))
+    return {
+        "d_model": 3 * heads, "nhead": heads, "dim_feedforward": 5, "dropout": 0.0,
+        "activation": pick(rng, "relu", "gelu"), "layer_norm_eps": pick(rng, 1e-5, 1e-2),
+        "batch_first": bool(rng.integers(2)), "norm_first": bool(rng.integers(2)),
+        "bias": bool(rng.integers(4)),
+    }  # fmt: skip
+
+
+def stacked(rng: Draw, options: Options, part: str) -> Options:
+    """The options of a layer as those of a stack of it, with a last norm or without."""
+    import torch
+
+    norm = pick(rng, None, torch.nn.LayerNorm(options["d_model"]))
+    made = getattr(torch.nn, f"Transformer{part.title()}Layer")(**options)
+    plainly = {"enable_nested_tensor": False} if part == "encoder" else {}
+    return {f"{part}_layer": made, "num_layers": int(rng.integers(1, 3)), "norm": norm, **plainly}
+
+
+def encoder(rng: Draw, deep: bool) -> Trial:
+    options, (n, steps) = layer_options(rng), (int(k) for k in rng.integers(1, 5, 2))
+    mask = blocking(rng, (steps, steps))
+    causal = mask is not None and bool(rng.integers(2))
+    if causal:
+        mask = np.triu(np.ones((steps, steps), dtype=bool), 1)
+    padding = blocking(rng, (n, steps))
+    if mask is not None and padding is not None and mask.dtype != padding.dtype:
+        padding = None
+    name = "mask" if deep else "src_mask"
+    arguments = {name: mask, "src_key_padding_mask": padding, "is_causal": causal}
+    inputs = batches(rng, options["batch_first"], (steps, n, options["d_model"]))
+    return Trial(stacked(rng, options, "encoder") if deep else options, inputs, arguments)
+
+
+def decoder(rng: Draw, deep: bool) -> Trial:
+    options, (n, targets, sources) = layer_options(rng), (int(k) for k in rng.integers(1, 5, 3))
+    arguments = {
+        "tgt_mask": pick(rng, None, np.triu(np.ones((targets, targets), dtype=bool), 1)),
+        "memory_mask": blocking(rng, (targets, sources)),
+    }
+    if arguments["memory_mask"] is None:
+        arguments["memory_key_padding_mask"] = blocking(rng, (n, sources))
+    width = options["d_model"]
+    inputs = batches(rng, options["batch_first"], (targets, n, width), (sources, n, width))
+    return Trial(stacked(rng, options, "decoder") if deep else options, inputs, arguments)
+
+
 SWEEPS: dict[str, Callable[[Draw], Trial]] = {
     "Conv1d": lambda rng: convolution(rng, 1),
     "Conv2d": lambda rng: convolution(rng, 2),
@@ -85,6 +172,11 @@ SWEEPS: dict[str, Callable[[Draw], Trial]] = {
     "AvgPool2d": lambda rng: pooling(rng, 2, False),
     "BatchNorm1d": lambda rng: batch_norm(rng, (0, 1)),
     "BatchNorm2d": lambda rng: batch_norm(rng, (2,)),
+    "MultiheadAttention": attention,
+    "TransformerEncoderLayer": lambda rng: encoder(rng, False),
+    "TransformerEncoder": lambda rng: encoder(rng, True),
+    "TransformerDecoderLayer": lambda rng: decoder(rng, False),
+    "TransformerDecoder": lambda rng: decoder(rng, True),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,15 @@ _CONV = (
     "padding_mode",
 )  # fmt: skip
 _BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+_ATTENTION = (
+    "embed_dim", "num_heads", "dropout", "bias=in_proj_bias", "add_bias_kv=bias_k", "add_zero_attn", "kdim",
+    "vdim", "batch_first",
+)  # fmt: skip
+_TRANSFORMER = (
+    "d_model=self_attn.embed_dim", "nhead=self_attn.num_heads", "dim_feedforward=linear1.out_features",
+    "dropout=dropout.p", "activation", "layer_norm_eps=norm1.eps", "batch_first=self_attn.batch_first",
+    "norm_first", "bias=linear1.bias",
+)  # fmt: skip
 _MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVG_POOL = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -158,11 +168,13 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "LayerNorm": ("normalized_shape", "eps", "elementwise_affine", "bias"),
     "BatchNorm1d": _BATCH_NORM, "BatchNorm2d": _BATCH_NORM, "Conv1d": _CONV, "Conv2d": _CONV,
     "MaxPool1d": _MAX_POOL, "MaxPool2d": _MAX_POOL, "AvgPool1d": _AVG_POOL, "AvgPool2d": _AVG_POOL,
+    "MultiheadAttention": _ATTENTION, "TransformerEncoderLayer": _TRANSFORMER,
+    "TransformerDecoderLayer": _TRANSFORMER,
     "Dropout": ("p",), "Flatten": ("start_dim", "end_dim"), "Identity": (),
     "Tanh": (), "Sigmoid": (), "ReLU": (), "SiLU": (), "Softplus": (), "GELU": ("approximate",),
     "ELU": ("alpha",), "LeakyReLU": ("negative_slope",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
 }  # fmt: skip
-"""Module → the settings it is made from, under the same names here and in PyTorch."""
+"""Module → the settings it is made from, by the same names here and in PyTorch; "name=where it is kept"."""
 
 
 def from_torch(module: Any) -> nn.Module:
@@ -204,13 +216,24 @@ def _rebuilt(module: Any, library: Any) -> Any:
     if kind in ("Sequential", "ModuleList"):
         children = [_rebuilt(child, library) for child in module.children()]
         return library.Sequential(*children) if kind == "Sequential" else library.ModuleList(children)
+    if kind in ("TransformerEncoder", "TransformerDecoder"):
+        layer = _rebuilt(module.layers[0], library)
+        norm = None if module.norm is None else _rebuilt(module.norm, library)
+        plainly = {} if library is nn or kind == "TransformerDecoder" else {"enable_nested_tensor": False}
+        return getattr(library, kind)(layer, module.num_layers, norm, **plainly)
     if kind not in SETTINGS or not hasattr(library, kind):
         raise TypeError(f"expected modules among {sorted(SETTINGS)}, Sequential, ModuleList, got {kind}")
     definition = getattr(module, "definition", None)
     plain = (cells.rnn_step, cells.relu_step, cells.lstm_step, cells.projected_lstm_step, cells.gru_step)
     if definition is not None and definition.step not in plain:
         raise TypeError(f"expected {kind} as PyTorch has it, got one with a variant of its step")
-    settings = {name: getattr(module, name) for name in SETTINGS[kind]}
-    if "bias" in settings:
-        settings["bias"] = settings["bias"] is not None and settings["bias"] is not False
+    settings = {}
+    for entry in SETTINGS[kind]:
+        name, _, where = entry.partition("=")
+        value = attrgetter(where or name)(module)
+        if name in ("bias", "add_bias_kv"):
+            value = value is not None and value is not False
+        elif name == "activation":
+            value = getattr(value, "__name__", type(value).__name__).lower()
+        settings[name] = value
     return getattr(library, kind)(**settings)

@@ -130,6 +130,12 @@ def test_logsumexp_of_impossible_events():
     assert gradient(lambda x: ops.logsumexp(x), [minus, 0.0]) == [0.0, 1.0]
 
 
+def test_softmax_of_nothing_but_minus_infinity_is_zero_with_no_gradient():
+    x = tg.tensor([-math.inf, -math.inf], requires_grad=True)
+    y = ops.softmax(x)
+    assert y.tolist() == [0, 0] and tg.grad(y.sum(), x).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("big", [1e4, -1e4])
 def test_softmax_does_not_overflow(big):
     assert ops.softmax(tg.tensor([big, big])).tolist() == [0.5, 0.5]

@@ -17,6 +17,7 @@ from tinygrad_rnn.nn.activation import (
     Softplus,
     Tanh,
 )  # fmt: skip
+from tinygrad_rnn.nn.attention import AdditiveAttention, MultiheadAttention, MultiplicativeAttention
 from tinygrad_rnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.containers import ModuleList, Sequential
 from tinygrad_rnn.nn.conv import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
@@ -35,6 +36,13 @@ from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_rnn.nn.text import SequenceClassifier
+from tinygrad_rnn.nn.transformer import (
+    PositionalEncoding,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "functional", "init", "utils",
@@ -43,6 +51,8 @@ __all__ = [
     "Linear", "Embedding", "Dropout", "Flatten", "Identity",
     "Conv1d", "Conv2d", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
     "LayerNorm", "BatchNorm1d", "BatchNorm2d",
+    "MultiheadAttention", "AdditiveAttention", "MultiplicativeAttention", "PositionalEncoding",
+    "TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer", "TransformerDecoder",
     "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
     "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss",
 ]  # fmt: skip

@@ -35,13 +35,13 @@ from tinygrad_rnn.ops import (
     softplus,
     tanh,
 )  # fmt: skip
-from tinygrad_rnn.tensor import Tensor, raw
+from tinygrad_rnn.tensor import Tensor, label, raw
 
 __all__ = [
     "linear", "embedding", "dropout", "layer_norm", "batch_norm", "normalize", "one_hot",
     "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
     "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus",
-    "softmax", "log_softmax",
+    "softmax", "log_softmax", "scaled_dot_product_attention",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
 ]  # fmt: skip
@@ -110,6 +110,61 @@ def batch_norm(
 def logsigmoid(x: Any) -> Any:
     """log σ(x), without underflow."""
     return -ops.softplus(-x)
+
+
+# -- attention -----------------------------------------------------------------------------------------
+
+
+def scaled_dot_product_attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None,
+) -> Any:  # fmt: skip
+    """softmax(Q Kᵀ·scale + mask) V: (…, L, d), (…, S, d), (…, S, e) → (…, L, e); scale is 1/√d by default.
+
+    A boolean mask is True where a query may look (in `nn.MultiheadAttention` it is True where not: PyTorch's
+    conventions). Zeros where it may look nowhere. Source: Vaswani et al. 2017, equation 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.eye(2)
+    >>> tg.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[0]
+    tensor([1., 0.])
+    """
+    if attn_mask is not None and raw(attn_mask).dtype.kind == "b":
+        attn_mask = ~raw(attn_mask)
+    elif attn_mask is None and is_causal:
+        attn_mask = causal_mask(query.shape[-2], key.shape[-2], query)
+    mask = None if attn_mask is None else additive_mask(attn_mask, query.dtype, "attn_mask")
+    return attend(query, key, value, mask, dropout_p, scale)[0]
+
+
+def attend(
+    query: Any, key: Any, value: Any, mask: Any = None, dropout: float = 0.0, scale: float | None = None
+) -> tuple[Any, Any]:
+    """softmax(Q Kᵀ/√d + mask) V, and the weights: (…, L, d), (…, S, d), (…, S, e) → (…, L, e), (…, L, S).
+
+    Source: Vaswani et al. 2017, equation 1.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = ops.matmul(query * scale, key.mT)
+    weights = label(attention=ops.softmax(scores if mask is None else scores + mask, axis=-1))
+    weights = ops.dropout(weights, dropout)
+    return ops.matmul(weights, value), weights
+
+
+def additive_mask(mask: Any, dtype: Any, name: str) -> Any:
+    """A mask to be added to scores: -inf where a boolean one is True, a floating one as it is."""
+    found = mask if isinstance(mask, Tensor) else Tensor(asarray(mask))
+    if found.dtype.kind == "f":
+        return found
+    if found.dtype.kind != "b":
+        raise TypeError(f"expected {name} to be boolean or floating, got {found.dtype}")
+    return Tensor(namespace(found.data).where(found.data, -math.inf, 0.0).astype(dtype))
+
+
+def causal_mask(targets: int, sources: int, like: Tensor) -> Tensor:
+    """(L, S), on `like`'s device: True above the diagonal, so that no query looks ahead."""
+    xp = namespace(like.data)
+    return Tensor(xp.triu(xp.ones((targets, sources), dtype=bool), 1))
 
 
 # -- losses --------------------------------------------------------------------------------------------

@@ -298,9 +298,9 @@ logsumexp.vjp(x=_logsumexp_rule)
 
 @primitive
 def softmax(xp, x, /, axis=-1):
-    """eˣ / Σ eˣ along `axis`."""
+    """eˣ / Σ eˣ along `axis`; zeros where all x are -inf."""
     e = xp.exp(x - _top(xp, x, axis))
-    return e / xp.sum(e, axis=axis, keepdims=True)
+    return e / _divisor(xp, xp.sum(e, axis=axis, keepdims=True))
 
 
 softmax.vjp(x=lambda g, xp, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
