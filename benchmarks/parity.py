@@ -73,6 +73,7 @@ def table(seed: int, count: int) -> dict[str, list[float]]:
     for kind in parity_modules.SWEEPS:
         trials = parity_modules.sweep(kind, seed, count)
         found[kind] = [worst(parity_modules.module(kind, trial)) for trial in trials]
+    found["CTCLoss"] = [worst(parity_modules.ctc(s)) for s in range(seed, seed + count)]
     for kind in LOSSES:
         found[kind] = [worst(loss(kind, options, s)) for s, options in enumerate(losses(kind))]
     for kind, settings in RULES.items():

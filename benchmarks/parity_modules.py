@@ -163,6 +163,36 @@ def decoder(rng: Draw, deep: bool) -> Trial:
     return Trial(stacked(rng, options, "decoder") if deep else options, inputs, arguments)
 
 
+# -- connectionist temporal classification -------------------------------------------------------------
+
+
+def ctc(seed: int) -> dict[str, float]:
+    """A loss behind a log_softmax, and the gradient of the logits: repeats, empty and impossible targets."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    steps, n, classes = (int(k) for k in rng.integers((1, 1, 2), (9, 4, 5)))
+    blank, reduction = int(rng.integers(classes)), pick(rng, "mean", "sum", "none")
+    ends, lengths = rng.integers(1, steps + 1, n), rng.integers(0, 5, n)
+    others = [c for c in range(classes) if c != blank]
+    targets = rng.choice(others, (n, max(int(lengths.max()), 1)))
+    if rng.integers(2):
+        targets = np.concatenate([row[:length] for row, length in zip(targets, lengths, strict=True)])
+    logits = rng.standard_normal((steps, n, classes))
+    if n == 1 and rng.integers(2):
+        logits, targets, ends, lengths = logits[:, 0], targets.reshape(-1)[: lengths[0]], ends[0], lengths[0]
+
+    def run(library: Any, make: Callable[..., Any]) -> dict[str, Any]:
+        x = make(logits, requires_grad=True)
+        criterion = library.CTCLoss(blank, reduction, zero_infinity=True)
+        loss = criterion(x.log_softmax(-1), make(targets), make(ends), make(lengths))
+        (loss * 1.5).sum().backward()
+        return {"loss": loss.detach().numpy(), "dlogits": x.grad.numpy()}
+
+    a, b = run(torch.nn, torch.tensor), run(tg.nn, tg.tensor)
+    return {name: difference(a[name], b[name]) for name in a}
+
+
 SWEEPS: dict[str, Callable[[Draw], Trial]] = {
     "Conv1d": lambda rng: convolution(rng, 1),
     "Conv2d": lambda rng: convolution(rng, 2),

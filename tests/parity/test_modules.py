@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
@@ -38,3 +39,17 @@ def test_a_module_goes_to_this_library_and_back_unchanged(kind):
         for name, value in theirs.state_dict().items():
             assert torch.equal(back.state_dict()[name], value)
             assert str(mine.state_dict()[name].dtype) == str(value.dtype).removeprefix("torch.")
+
+
+def test_ctc_losses_and_their_gradients_agree():
+    for seed in range(60):
+        assert max(sweeps.ctc(seed).values()) < 1e-10, seed
+
+
+def test_impossible_targets_have_an_infinite_loss_in_both():
+    log_probs = np.log(np.full((2, 1, 3), 1 / 3))
+    for targets in ([[1, 1]], [[1, 2, 1]]):
+        given = np.array(targets), np.array([2]), np.array([len(targets[0])])
+        theirs = torch.nn.functional.ctc_loss(*map(torch.tensor, (log_probs, *given)))
+        mine = tg.nn.functional.ctc_loss(*map(tg.tensor, (log_probs, *given)))
+        assert mine.item() == theirs.item() == np.inf

@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff import no_grad
 from tinygrad_rnn.namespaces import asarray, namespace
+from tinygrad_rnn.nn.ctc import ctc_beam_decode, ctc_greedy_decode, ctc_loss
 from tinygrad_rnn.ops import (
     avg_pool1d,
     avg_pool2d,
@@ -43,7 +44,7 @@ __all__ = [
     "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus",
     "softmax", "log_softmax", "scaled_dot_product_attention",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits", "ctc_loss", "ctc_greedy_decode", "ctc_beam_decode",
 ]  # fmt: skip
 
 

@@ -127,3 +127,23 @@ class BCEWithLogitsLoss(_WeightedLoss):
             self.reduction,
             self.pos_weight,
         )
+
+
+class CTCLoss(_Loss):
+    """-log of the probability of all paths that read as the target (Graves et al. 2006).
+
+    >>> import tinygrad_rnn as tg
+    >>> log_probs = tg.ops.log_softmax(tg.randn(9, 2, 5), axis=-1)
+    >>> tg.nn.CTCLoss()(log_probs, [[1, 2, 2], [3, 4, 0]], input_lengths=[9, 7], target_lengths=[3, 2]).shape
+    ()
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any) -> Any:
+        """The loss; see `functional.ctc_loss`."""
+        return functional.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )

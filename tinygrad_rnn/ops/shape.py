@@ -231,11 +231,17 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
 
 @primitive
 def _pad(xp, x, /, widths, value):
-    return xp.pad(x, widths, mode="constant", constant_values=value)
+    y = xp.full([a + n + b for (a, b), n in zip(widths, x.shape, strict=True)], value, dtype=x.dtype)
+    y[_middle(x.shape, widths)] = x  # numpy.pad would take five times as long
+    return y
+
+
+def _middle(shape, widths):
+    return tuple([slice(before, before + n) for (before, _), n in zip(widths, shape, strict=True)])
 
 
 def _inner(g, x_shape, widths):
-    return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x_shape, strict=True))]
+    return g[_middle(x_shape, widths)]
 
 
 _pad.vjp(x=_inner)
