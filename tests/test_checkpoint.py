@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import ancestors
+from tinygrad_rnn.sweep import ancestors
 
 
 @pytest.fixture

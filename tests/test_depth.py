@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import ancestors
+from tinygrad_rnn.sweep import ancestors
 
 DEEP = 100_000
 

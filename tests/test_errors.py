@@ -11,7 +11,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import namespaces, ops
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tensor import mode
+from tinygrad_rnn.tape import mode
 
 
 def world() -> SimpleNamespace:

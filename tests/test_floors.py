@@ -20,10 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "namespaces": 0,
     "scope": 0,
+    "tape": 1,
     "tensor": 1,
     "symbols": 1,
+    "recorder": 2,
     "primitive": 2,
     "create": 2,
+    "modes": 2,
+    "sweep": 3,
     "autodiff": 3,
     "ops": 3,
     "derivatives": 4,
@@ -43,7 +47,7 @@ FLOORS = {
 """Module or subpackage of tinygrad_rnn → its floor. The package's own __init__ stands on top of them all."""
 
 UPWARD = {
-    ("tensor", "primitive"): "the type of Node.plan",
+    ("tape", "primitive"): "the type of Node.plan",
 }
 """The only imports that may go up, and only in a function or under TYPE_CHECKING: (from, to) → why."""
 
@@ -179,9 +183,9 @@ def test_importing_the_package_touches_nothing_optional():
 # -- and that they can fail ----------------------------------------------------------------------------
 
 SOME = {
-    "tinygrad_rnn", "tinygrad_rnn.scope", "tinygrad_rnn.tensor", "tinygrad_rnn.ops", "tinygrad_rnn.ops.index",
-    "tinygrad_rnn.autodiff", "tinygrad_rnn.nn", "tinygrad_rnn.nn.cells", "tinygrad_rnn.trace",
-    "visual", "visual.cli", "visual.dot",
+    "tinygrad_rnn", "tinygrad_rnn.scope", "tinygrad_rnn.tape", "tinygrad_rnn.tensor", "tinygrad_rnn.ops",
+    "tinygrad_rnn.ops.index", "tinygrad_rnn.autodiff", "tinygrad_rnn.nn", "tinygrad_rnn.nn.cells",
+    "tinygrad_rnn.trace", "visual", "visual.cli", "visual.dot",
 }  # fmt: skip
 
 
@@ -220,7 +224,7 @@ def test_a_wrong_import_is_named(module, source, said):
     [
         ("tinygrad_rnn", "from .nn import cells\nfrom . import ops\nfrom .trace import Graph"),
         ("tinygrad_rnn.tensor", "from .scope import here\nimport numpy as np"),
-        ("tinygrad_rnn.tensor", "if TYPE_CHECKING:\n    from .primitive import Plan"),
+        ("tinygrad_rnn.tape", "if TYPE_CHECKING:\n    from .primitive import Plan"),
         ("tinygrad_rnn.ops", "from .index import take\nfrom ..tensor import Tensor"),
         ("tinygrad_rnn.ops.index", "from ..autodiff import grad\nfrom . import x"),
         ("tinygrad_rnn.nn.cells", "def cuda():\n    import cupy"),

@@ -97,7 +97,7 @@ def test_in_a_scaled_rotation_gradients_shrink_by_its_radius_at_every_step(radiu
 
 def sweep_to(flow, kind: str) -> np.ndarray:
     """The gradient of the state (h, or h and c) after step 1, the paths through it taken as independent."""
-    from tinygrad_rnn.autodiff import sweep
+    from tinygrad_rnn.sweep import sweep
 
     nodes = [flow._row(label, 0, "fwd")[1] for label in ("h", "c")[: 1 + (kind == "LSTM")]]
     found = sweep({flow._opened.node: np.ones(())}, np, keep=True, targets=nodes, stop=nodes)

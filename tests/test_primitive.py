@@ -9,9 +9,9 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.primitive import SETTLED
+from tinygrad_rnn.recorder import SETTLED
 from tinygrad_rnn.symbols import symbol, symbolic
-from tinygrad_rnn.tensor import Node
+from tinygrad_rnn.tape import Node
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.tensor import Bundle, Node, Output
+from tinygrad_rnn.tape import Bundle, Node, Output
 
 
 def test_leaves_and_results():

@@ -1,21 +1,13 @@
 """A graph-based autodiff framework, made to see and understand backpropagation through time.
 
 Read it from the ground up: `namespaces` (which library an array belongs to), `scope` (where in the
-unrolled network we stand), `tensor` (arrays and the tape behind them), `primitive` (an operation and its
-rules), `autodiff` (the sweep), `ops` (every operation), then `nn`, `trace` and `flow`.
+unrolled network we stand), `tape` (how values were made), `tensor`, `primitive` (an operation and its rules;
+`recorder` writes what runs when it is called), `sweep` (the backward pass) and `autodiff`, `ops` (every
+operation), then `nn`, `trace` and `flow`.
 """
 
 from tinygrad_rnn import nn, ops, optim
-from tinygrad_rnn.autodiff import (
-    AnomalyError,
-    FreedTapeError,
-    InPlaceError,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    is_grad_enabled,
-    no_grad,
-)
+from tinygrad_rnn.autodiff import grad
 from tinygrad_rnn.bptt import tbptt
 from tinygrad_rnn.check import GradientMismatch, check_grads
 from tinygrad_rnn.checkpoint import checkpoint, checkpoint_sequence
@@ -39,6 +31,7 @@ from tinygrad_rnn.create import (
 )
 from tinygrad_rnn.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_rnn.flow import Flow, flow
+from tinygrad_rnn.modes import AnomalyError, detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tinygrad_rnn.namespaces import (
     DeviceError,
     cuda_available,
@@ -54,6 +47,7 @@ from tinygrad_rnn.nn.recurrence import fused
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.serialize import from_torch, load, load_network, save, save_network, to_torch
+from tinygrad_rnn.sweep import FreedTapeError, InPlaceError
 from tinygrad_rnn.tensor import Tensor, label
 from tinygrad_rnn.trace import Graph, trace
 

@@ -12,10 +12,11 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import no_grad
+from tinygrad_rnn.modes import no_grad
 from tinygrad_rnn.namespaces import clock
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Origin, Tensor
+from tinygrad_rnn.tape import Origin
+from tinygrad_rnn.tensor import Tensor
 
 
 class Truncated(NamedTuple):

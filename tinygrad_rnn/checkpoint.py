@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_rnn import namespaces
-from tinygrad_rnn.autodiff import InPlaceError, enable_grad, sweep
+from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.namespaces import clock
-from tinygrad_rnn.primitive import origins, primitive, record
+from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.recorder import origins, record
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Node, Origin, Tensor, mode
+from tinygrad_rnn.sweep import InPlaceError, sweep
+from tinygrad_rnn.tape import Node, Origin, mode
+from tinygrad_rnn.tensor import Tensor
 
 
 def checkpoint(fn: Callable[..., Any], *args: Any) -> Any:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygrad_rnn import namespaces
-from tinygrad_rnn.autodiff import enable_grad, grad
+from tinygrad_rnn.autodiff import grad
+from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.tensor import Tensor
 
 Function = Callable[..., Any]

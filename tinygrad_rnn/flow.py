@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.autodiff import sweep
 from tinygrad_rnn.levels import group
 from tinygrad_rnn.namespaces import namespace, to_numpy
-from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor
+from tinygrad_rnn.sweep import sweep
+from tinygrad_rnn.tape import Bundle, Node, Output
+from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.trace import Edge, Graph, Level, Naming, Vertex, tape_graph
 
 _LEVELS: tuple[Level, ...] = ("op", "gate", "cell", "layer")

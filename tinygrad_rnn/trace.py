@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinygrad_rnn.autodiff import ancestors
 from tinygrad_rnn.levels import SHORT, group
 from tinygrad_rnn.namespaces import SPACES, Array, to_numpy
-from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor
+from tinygrad_rnn.sweep import ancestors
+from tinygrad_rnn.tape import Bundle, Node, Origin, Output
+from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.unfuse import unfused
 
 Level = Literal["op", "gate", "cell", "layer"]

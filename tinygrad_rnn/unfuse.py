@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import ancestors, enable_grad
+from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.namespaces import clock, namespace
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Bundle, Node, Origin, Output, Tensor, label
+from tinygrad_rnn.sweep import ancestors
+from tinygrad_rnn.tape import Bundle, Node, Origin, Output
+from tinygrad_rnn.tensor import Tensor, label
 
 
 class Steps(NamedTuple):

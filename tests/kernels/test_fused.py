@@ -185,7 +185,7 @@ def test_a_users_cell_of_modules_runs_on_kernels(rng):
 
 
 def _tape(output):
-    from tinygrad_rnn.autodiff import ancestors
+    from tinygrad_rnn.sweep import ancestors
 
     return ancestors([output.node])
 

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import enable_grad, sweep
 from tinygrad_rnn.kernels.loops import Kernel, kernel_of
 from tinygrad_rnn.kernels.passes import Length
 from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
-from tinygrad_rnn.primitive import origins
+from tinygrad_rnn.modes import enable_grad
+from tinygrad_rnn.recorder import origins
 from tinygrad_rnn.scope import at
-from tinygrad_rnn.tensor import Bundle, Node, Output, Tensor, mode
+from tinygrad_rnn.sweep import sweep
+from tinygrad_rnn.tape import Bundle, Node, Output, mode
+from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["FusedPlan", "Layer", "NotCompilable", "run_layer"]
 

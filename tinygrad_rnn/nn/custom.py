@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff import no_grad
+from tinygrad_rnn.modes import no_grad
 from tinygrad_rnn.nn.cells import Cell
 from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.module import Module

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff import no_grad
+from tinygrad_rnn.modes import no_grad
 from tinygrad_rnn.namespaces import asarray, namespace
 from tinygrad_rnn.nn.ctc import ctc_beam_decode, ctc_greedy_decode, ctc_loss
 from tinygrad_rnn.ops import (

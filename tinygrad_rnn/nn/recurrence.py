@@ -19,7 +19,8 @@ from tinygrad_rnn.nn.packed import PackedSequence, check_lengths
 from tinygrad_rnn.nn.stream import Stream
 from tinygrad_rnn.nn.unroll import DIRECTIONS, Mask, States, unroll
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Origin, Tensor, label
+from tinygrad_rnn.tape import Origin
+from tinygrad_rnn.tensor import Tensor, label
 from tinygrad_rnn.unfuse import along_time, each_step, side_by_side
 
 

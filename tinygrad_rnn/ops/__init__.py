@@ -1,9 +1,9 @@
 """Every operation, under NumPy's names; and Tensor's methods and operators, which are these functions.
 
 This namespace is also the `xp` of a rule that is run on Tensors: whatever a rule calls on NumPy is here
-under the same name, so the gradient it computes is itself recorded. Read `elementwise` first; then in any
-order `reduce`, `shape`, `index` (pick and place), `linear` (products), `conv` (windows), `random`,
-`convert` (dtype, device, constants).
+under the same name, so the gradient it computes is itself recorded. Read the elementwise ones first:
+`arithmetic`, `functions`, `activations`, `choice`; then in any order `reduce`, `shape`, `index` (pick and
+place), `linear` (products), `conv` (windows), `random`, `convert` (dtype, device, constants).
 """
 # ruff: noqa: F403, F405  (each file lists in __all__ what it gives to this namespace)
 
@@ -12,9 +12,12 @@ from __future__ import annotations
 from tinygrad_rnn.autodiff import backward
 from tinygrad_rnn.ops import conv, convert, elementwise, index, random, reduce, shape
 from tinygrad_rnn.ops import linear as products
+from tinygrad_rnn.ops.activations import *
+from tinygrad_rnn.ops.arithmetic import *
+from tinygrad_rnn.ops.choice import *
 from tinygrad_rnn.ops.conv import *
 from tinygrad_rnn.ops.convert import *
-from tinygrad_rnn.ops.elementwise import *
+from tinygrad_rnn.ops.functions import *
 from tinygrad_rnn.ops.index import *
 from tinygrad_rnn.ops.linear import *
 from tinygrad_rnn.ops.random import *

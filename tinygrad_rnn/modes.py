@@ -1,0 +1,143 @@
+"""Modes of a thread: whether operations are recorded, and whether every value is looked at."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.namespaces import Array
+from tinygrad_rnn.scope import here
+from tinygrad_rnn.tape import Bundle, Node, mode
+from tinygrad_rnn.tensor import Tensor
+
+
+class _Mode(ContextDecorator):
+    """A state of this thread, for a `with` block or a decorated function (with or without parentheses)."""
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """A context, or the function inside one."""
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def _recreate_cm(self) -> Any:
+        return type(self)()  # one for each call: two threads may run one decorated function
+
+    def _change(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        self._before = (mode.node, mode.maker)
+        self._change()
+
+    def __exit__(self, *exc: object) -> None:
+        mode.node, mode.maker = self._before
+
+
+class no_grad(_Mode):
+    """Record nothing inside the `with` block (or the decorated function), in this thread.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(1.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def _change(self) -> None:
+        mode.node = None
+
+
+class enable_grad(_Mode):
+    """Record inside the `with` block, also where a surrounding `no_grad` had stopped it."""
+
+    def _change(self) -> None:
+        mode.node = mode.maker
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations in this thread are being recorded."""
+    return mode.node is not None
+
+
+# -- anomalies -----------------------------------------------------------------------------------------
+
+
+class AnomalyError(FloatingPointError):
+    """A NaN or Inf, found where it first arose."""
+
+
+_lines: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
+_PACKAGE = os.path.dirname(__file__)
+
+
+def describe(node: Node) -> str:
+    """The node in an error message: operation, place and, where anomalies are looked for, source line."""
+    if node.plan is None:
+        return f"leaf {node.label or ''}".strip()
+    line = _lines.get(node)
+    return f"{node.plan.name} ({node.scope})" + (f", recorded at {line}" if line else "")
+
+
+def _caller() -> str:
+    """The source line outside this package that we were called from."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<recorder")):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.removeprefix(os.getcwd() + os.sep)}:{frame.f_lineno}"
+
+
+class Anomaly:
+    """Makes nodes as `Node` does, and looks at every value."""
+
+    def __call__(self, plan: Any, parents: Any, saved: Any, out: Array) -> Node:
+        """A Node; AnomalyError where its value is one."""
+        return self._look(Node(plan, parents, saved, out), (out,))
+
+    def bundle(self, plan: Any, parents: Any, saved: Any, outs: tuple[Array, ...]) -> Bundle:
+        """A Bundle; AnomalyError where one of its values is one."""
+        return self._look(Bundle(plan, parents, saved, outs), outs)  # type: ignore[return-value]
+
+    def _look(self, node: Node, outs: tuple[Array, ...]) -> Node:
+        _lines[node] = _caller()
+        for out in outs:
+            self._check(out, "forward", lambda: describe(node))
+        return node
+
+    def look(self, primitive: Any, y: Any) -> None:
+        """Look at the result of an operation that is not recorded, since nothing asks for its gradient."""
+        for out in y if type(y) is tuple else (y,):
+            self._check(out, "forward", lambda: f"{primitive.name} ({here.scope}), run at {_caller()}")
+
+    def check_backward(self, node: Node, d: Any) -> None:
+        """Look at what a node sends to one of its parents."""
+        self._check(d.data if isinstance(d, Tensor) else d, "backward", lambda: describe(node))
+
+    @staticmethod
+    def _check(value: Any, when: str, where: Callable[[], str]) -> None:
+        if value.dtype.kind == "f" and not abs(value).max(initial=0) < np.inf:
+            found = "NaN" if (value != value).any() else "Inf"
+            raise AnomalyError(f"{found} first appeared in the {when} of {where()}")
+
+
+class detect_anomaly(_Mode):
+    """Stop at the first NaN or Inf, forward or backward: AnomalyError names operation, place and source line.
+
+    Slow (every value is looked at, except under `no_grad`): for finding a fault, not for training.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(-1.0, requires_grad=True)
+    >>> with tg.detect_anomaly(), np.errstate(invalid="ignore"):
+    ...     y = tg.ops.sqrt(x)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tinygrad_rnn.modes.AnomalyError: NaN first appeared in the forward of sqrt (top level), recorded at ...
+    """
+
+    def _change(self) -> None:
+        mode.maker = Anomaly()
+        if mode.node is not None:
+            mode.node = mode.maker

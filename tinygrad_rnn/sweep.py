@@ -1,0 +1,291 @@
+"""The backward sweep.
+
+Reverse mode in one loop: take the recorded nodes from the latest to the earliest, ask each node's plan to
+pull its cotangent back to its inputs, and add up what arrives. Broadcasting and dtype are undone here,
+once, for every rule. The loop runs on arrays (fast, nothing recorded) or, with `record`, on Tensors: then
+the gradient is on the tape itself and can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import namespaces
+from tinygrad_rnn.modes import Anomaly, describe
+from tinygrad_rnn.namespaces import SPACES
+from tinygrad_rnn.primitive import OUTPUT
+from tinygrad_rnn.scope import here
+from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode
+from tinygrad_rnn.tensor import Tensor
+
+Watch = Callable[[Node, Any, Sequence[Any]], None]
+"""Told, for each node swept: the node, its cotangent, and what it sends to each parent."""
+
+
+class FreedTapeError(RuntimeError):
+    """A second backward through a tape that the first one freed."""
+
+
+class InPlaceError(RuntimeError):
+    """An array that a rule needs was changed in place since it was recorded."""
+
+
+def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """All nodes that the roots depend on, latest first, not looking behind those in `stop`.
+
+    Raises before anything has been done: FreedTapeError, InPlaceError.
+    """
+    seen = set(roots)
+    stack = list(seen)
+    halt = set(stop)
+    last_write = namespaces.last_write[0]
+    while stack:
+        node = stack.pop()
+        if halt and node in halt:
+            continue
+        if node.saved is None:
+            raise FreedTapeError(
+                f"the tape behind this value was freed by an earlier backward (at {describe(node)}): "
+                "pass retain_graph=True to that one to keep it"
+            )
+        if node.order < last_write:
+            _check_unwritten(node)
+        for parent in node.parents:
+            if parent is not None and type(parent) is not Origin and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=attrgetter("order"), reverse=True)
+
+
+def sweep(
+    roots: dict[Node, Any],
+    xp: Any,
+    *,
+    record: bool = False,
+    keep: bool = False,
+    targets: Sequence[Node] | None = None,
+    stop: Iterable[Node] = (),
+    watch: Watch | None = None,
+    order: list[Node] | None = None,
+) -> dict[Node, Any]:
+    """Pull the cotangents of `roots` back to `targets`, or to every leaf; returns them by node.
+
+    All that a sweep knows is local to it: two threads may sweep over shared leaves.
+
+    Args:
+        roots: cotangents to start from, arrays (Tensors with `record`).
+        xp: what the rules compute with: the arrays' library, or `ops`.
+        record: put the gradient itself on the tape.
+        keep: leave the tape as it is, for another sweep.
+        targets: nodes whose cotangents are wanted; what leads to none of them is left out.
+        stop: nodes of somebody else: their cotangents are handed out, their hooks do not run, and nothing
+            behind them is swept.
+        watch: told of every node and every contribution, in the order of BPTT.
+        order: `ancestors(roots, stop)`, where the caller has it already.
+    """
+    aims, halt = set(targets or ()), set(stop)
+    special = aims | halt
+    order = ancestors(roots, halt) if order is None else order
+    wanted = _leading_to(order, aims) if targets is not None else None
+    checking = mode.maker if isinstance(mode.maker, Anomaly) else None
+    cotangents = {node: g for node, g in roots.items() if wanted is None or node in wanted}
+    owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
+    found: dict[Node, Any] = {}
+    kind: type | None = None
+    for node in order:
+        g = cotangents.pop(node, None)
+        if g is None:
+            continue
+        plan = node.plan
+        if plan is None or node.hooks or node.retains or (special and node in special):
+            if node in halt:
+                found[node] = g if record else _own(g, xp)
+                if watch is not None:
+                    watch(node, g, ())
+                continue
+            if node.hooks:
+                g = _run_hooks(node, g, record)
+                owned.discard(node)
+            if node.retains and plan is not None:
+                accumulate(node, g if record else _own(g, xp), record)
+            if plan is None or node in aims:
+                found[node] = g if record or node in owned else _own(g, xp)
+            if plan is None or (wanted is not None and wanted.isdisjoint(node.parents)):
+                if watch is not None:
+                    watch(node, g, ())
+                continue
+        if type(g) is not kind and not record:
+            kind = type(g)
+            xp = SPACES.get(kind, xp)
+        if type(node) is Output:
+            bundle = node.parents[0]
+            parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))
+            parts[node.index] = g if parts[node.index] is None else parts[node.index] + g
+            if watch is not None:
+                watch(node, g, (g,))
+            if not keep:
+                node.saved, node.parents = None, ()
+            continue
+        fresh = False
+        if type(node) is Bundle:
+            fresh = not record and getattr(plan, "fresh", False)  # it hands its arrays over
+            g = [
+                xp.zeros(*like) if part is None else part for part, like in zip(g, node.outputs, strict=True)
+            ]
+        pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
+        sent: list[Any] = []
+        for parent, d in zip(node.parents, pulled):  # noqa: B905 (its check costs as much as the loop)
+            if (
+                d is None
+                or parent is None
+                or type(parent) is Origin
+                or (wanted is not None and parent not in wanted)
+            ):
+                if watch is not None:
+                    sent.append(None)
+                continue
+            if d.shape != parent.shape:
+                d = _unbroadcast(d, node, parent, xp)
+            if d.dtype is not parent.dtype and d.dtype != parent.dtype:
+                d = d.astype(parent.dtype)
+            if checking is not None:
+                checking.check_backward(node, d)
+            if watch is not None:
+                sent.append(d)
+            there = cotangents.get(parent)
+            if there is None:
+                cotangents[parent] = d
+                if fresh:
+                    owned.add(parent)
+            elif parent in owned:
+                there += d
+            else:
+                cotangents[parent] = there + d
+                if not record and there.ndim:
+                    owned.add(parent)
+        if watch is not None:
+            watch(node, g, sent)
+        if not keep:
+            node.saved, node.parents = None, ()
+    return found
+
+
+def _pull_recorded(node: Node, g: Any, xp: Any) -> Sequence[Any]:
+    """What a node sends to its parents, on the tape: new nodes stand where it stands, as its backward."""
+    before, here.scope = here.scope, node.scope._replace(backward=True)
+    try:
+        return node.plan.pull(g, lifted(node), xp)  # type: ignore[union-attr]
+    finally:
+        here.scope = before
+
+
+def lifted(node: Node) -> list[Any]:
+    """A node's saved values as Tensors with their history, for rules that are to be recorded."""
+    values: list[Any] = []
+    for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):  # type: ignore[union-attr]
+        if kind is None:
+            values.append(value)
+        elif type(node) is Bundle and kind == OUTPUT:
+            values.append(tuple(Tensor(v, Output(node, i, v)) for i, v in enumerate(value)))
+        elif kind == OUTPUT:
+            values.append(Tensor(value, node))
+        elif type(value) is tuple:
+            values.append(tuple(_lift_input(v, p) for v, p in zip(value, node.parents, strict=True)))
+        else:
+            values.append(_lift_input(value, node.parents[kind]))
+    return values
+
+
+def _lift_input(value: Any, parent: Node | Origin | None) -> Any:
+    if type(value) not in SPACES:
+        return value
+    return Tensor(value, parent) if isinstance(parent, Node) else Tensor(value, None, parent)
+
+
+def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
+    """The nodes through which a gradient reaches a target."""
+    wanted = set(targets)
+    for node in reversed(order):
+        if any(parent in wanted for parent in node.parents):
+            wanted.add(node)
+    return wanted
+
+
+def _unbroadcast(d: Any, node: Node, parent: Node, xp: Any) -> Any:
+    """Undo broadcasting: sum over the axes that the parent's value was stretched along."""
+    try:
+        axes, kept = _stretched(d.shape, parent.shape)
+    except ValueError:
+        raise ValueError(
+            f"expected the rule of {describe(node)} to give a gradient of shape {parent.shape}, or one that "
+            f"it broadcasts to, got {d.shape}"
+        ) from None
+    if axes:
+        d = d.sum(axis=axes)
+    if d.shape != kept:
+        d = xp.reshape(d, kept)
+    return d if kept == parent.shape else xp.broadcast_to(d, parent.shape)
+
+
+@lru_cache(maxsize=4096)
+def _stretched(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of `shape` to sum over, and what is then the shape, for it to broadcast to `to`."""
+    extra = len(shape) - len(to)
+    ends = list(zip(shape[extra:] if extra >= 0 else (1,) * -extra + shape, to, strict=True))
+    if any(n != m and 1 not in (n, m) for n, m in ends):
+        raise ValueError
+    axes = [i + extra for i, (n, m) in enumerate(ends) if m == 1 and n != 1]
+    return (*range(extra), *axes), tuple([1 if m == 1 else n for n, m in ends])
+
+
+def _own(g: Any, xp: Any) -> Any:
+    """A copy that nobody else writes to: a rule may have handed on the array of somebody else."""
+    return xp.array(g, copy=True)
+
+
+_adding = threading.Lock()
+
+
+def accumulate(node: Node, g: Any, record: bool) -> None:
+    """Add a cotangent to the node's `.grad`; two threads that share a leaf do not lose each other's."""
+    with _adding:
+        if record:
+            node.grad = g.clone() if node.grad is None else node.grad + g
+        else:
+            total = g if node.grad is None else node.grad.data + g
+            node.grad = Tensor(total if type(total) in SPACES else np.asarray(total))
+
+
+def _run_hooks(node: Node, g: Any, record: bool) -> Any:
+    """The cotangent after the node's hooks, each of which may replace it."""
+    for hook in list((node.hooks or {}).values()):
+        replaced = hook(g if record else Tensor(g if type(g) in SPACES else np.asarray(g)))
+        if replaced is None:
+            continue
+        if not isinstance(replaced, Tensor) or (replaced.shape, replaced.dtype) != (node.shape, node.dtype):
+            came = (
+                f"{replaced.dtype} {replaced.shape}"
+                if isinstance(replaced, Tensor)
+                else type(replaced).__name__
+            )
+            raise TypeError(
+                f"expected a hook to return None or a {node.dtype} Tensor of shape {node.shape}, got {came}"
+            )
+        g = replaced if record else replaced.data
+    return g
+
+
+def _check_unwritten(node: Node) -> None:
+    for value in node.saved or ():
+        for array in value if type(value) is tuple else (value,):
+            if namespaces.written_after(array, node.order):
+                raise InPlaceError(
+                    f"expected the arrays saved for {describe(node)} unchanged, got shape {array.shape} "
+                    "that was written to in place since: write to a copy, or call backward first"
+                )
