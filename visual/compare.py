@@ -16,10 +16,10 @@ from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.fold import NOTABLE, Link, notable
 from visual.gradients import measure
 from visual.paths import middle
-from visual.picture import Arrow, Box, Element, Group, Picture, Text
+from visual.picture import Arrow, Box, Element, Group, Picture, Text, moved
 from visual.style import number
 from visual.style import style as style_of
-from visual.unroll import edge_names, moved, unrolled
+from visual.unroll import edge_names, unrolled
 
 SIDE_BY_SIDE = 760.0
 """Wider pictures stand one above the other."""
@@ -212,7 +212,7 @@ def _beside(
         elements=tuple(elements),
         title=title,
         desc=said,
-        rows=tuple(rows),
+        facts=lambda: rows,
     )
 
 

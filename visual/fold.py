@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.style import look, number
@@ -66,8 +67,7 @@ class Fold:
     """Notable things inside, as "37 losses, 12 cuts"."""
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """An edge of the picture: one of the graph's, or what several became when their ends were folded."""
 
     edge: Edge
@@ -81,6 +81,8 @@ class Folded:
     nodes: tuple[Vertex, ...]
     links: tuple[Link, ...]
     folds: dict[str, Fold]
+    times: tuple[int, ...] = ()
+    """The time of each column."""
 
 
 def folded(graph: Graph, fold: str | bool | int = "auto", focus: int | Sequence[int] | None = None) -> Folded:
@@ -92,7 +94,7 @@ def folded(graph: Graph, fold: str | bool | int = "auto", focus: int | Sequence[
     times = sorted({v.time for v in graph.nodes if v.time is not None})
     most = _most(graph.level, fold)
     if most is None or len(times) <= most:
-        return Folded(graph.nodes, tuple(Link(e) for e in graph.edges), {})
+        return Folded(graph.nodes, tuple(map(Link, graph.edges)), {}, tuple(times))
     marks = notable(graph)
     open_steps = _open_steps(graph.level, times, marks, focus)
     ranges = _ranges(times, open_steps)
@@ -260,7 +262,8 @@ def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[st
         folds[name] = Fold(
             name, steps[0], steps[-1], len(steps), spread(v.norm for v in states), _bins(states), said
         )
-    return Folded(tuple(nodes), tuple(links), folds)
+    times = tuple(sorted({v.time for v in nodes if v.time is not None}))
+    return Folded(tuple(nodes), tuple(links), folds, times)
 
 
 def _bins(hidden: Sequence[Vertex]) -> tuple[tuple[float | None, float | None], ...]:

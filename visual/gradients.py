@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 from tinygrad_rnn.trace import Edge
 from visual.fold import Fold, Link
-from visual.paths import Route, beside, middle, smooth
-from visual.picture import Arrow, Box, Dash, Element, Text, bezier
+from visual.paths import Curve, Wire, middle
+from visual.picture import Arrow, Box, Dash, Element, Head, Text, bezier
 from visual.style import Scale, Style, look, number, scale_of
 
 THIN, WIDE = 1.0, 5.5
-BESIDE = 3.5
-"""Half the distance between the forward arrow and the gradient's."""
 TALLEST = 15.0
 """Height of the tallest bar on a weight's rail."""
+
+
+SOLID: Dash = "solid"
+FULL: Head = "full"
+FORWARD: tuple[str, ...] = ("edge", "forward")
+LOOKS = ("", "number", "zero", "broken", "missing")
+BACKWARD = {seen: ("edge", "backward", seen) for seen in LOOKS}
+WEIGHT = {seen: ("edge", "weight", seen)[: 3 if seen else 2] for seen in LOOKS}
+"""The classes of arrows by what their norm looks like, "" where gradients are not drawn."""
 
 
 @dataclass(frozen=True)
@@ -39,72 +47,45 @@ class Look:
 
     def colour(self, norm: float | None) -> str:
         """The colour of a norm on its four-look scale."""
-        match look(norm):
-            case "missing":
-                return self.style["faint"]
-            case "zero":
-                return self.style["zero"]
-            case "broken":
-                return self.style["alarm"]
-            case _:
-                return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
+        seen = look(norm)
+        if seen == "number":
+            return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
+        return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
 
-    def edge(self, link: Link, name: str, route: Route, stub: Route | None = None) -> Iterator[Element]:
-        """The forward arrow on the route and, where gradients are drawn, BPTT's beside it (or the stub)."""
-        e, style = link.edge, self.style
-        said = describe(link)
-        if not self.gradients:
-            yield from self._forward(link, name, route, said)
-            return
+    def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> Iterator[Element]:
+        """The forward arrow and, where gradients are drawn, BPTT's beside it; both moved right by `dx`."""
+        e = link.edge
         seen = look(e.norm)
-        if e.cut or seen == "missing":
-            yield from self._forward(link, name, route, said)
+        if not self.gradients or e.cut or seen == "missing":
+            yield from self._forward(link, name, wire.alone, dx, describe(link))
             return
-        yield from self._forward(link, name, beside(route, BESIDE), said)
-        back = beside(list(reversed(stub or route)), BESIDE)
-        dash: Dash = "dashed" if (e.projection or 0.0) >= 0.0 else "dotted"
-        width = THIN + (WIDE - THIN) * min(abs(e.projection or 0.0) / (self.widest or 1.0), 1.0)
-        arrow = Arrow(
-            f"{name}.g",
-            e.target,
-            e.source,
-            smooth(back),
-            self.colour(e.norm),
-            width,
-            dash,
-            classes=("edge", "backward", seen),
-            title=said,
-        )
-        if seen == "zero":
-            arrow = replace(arrow, width=THIN, dash="solid", head="open")
-        if seen == "broken":
-            arrow = replace(arrow, width=3.0, dash="solid")
-            x, y = middle(arrow.points)
-            yield Text(x, y + 7, number(e.norm), style["alarm"], 10, bold=True, classes=("mark",))
-        yield arrow
-
-    def _forward(self, link: Link, name: str, route: Route, said: str) -> Iterator[Element]:
-        e, style = link.edge, self.style
-        points = smooth(route)
-        if e.cut:
-            yield Arrow(
-                name, e.source, e.target, points, style["cut"], 1.3, classes=("edge", "cut"), title=said
-            )
-            x, y = middle(points)
-            yield Text(x, y - 4.5, "✂", style["cut"], 13, classes=("mark",))
-            return
-        missing = self.gradients and look(e.norm) == "missing"
+        yield from self._forward(link, name, wire.ahead, dx, "")
+        share = e.projection or 0.0
+        width, dash, head = THIN, SOLID, FULL
+        if seen == "number":
+            width = round(THIN + (WIDE - THIN) * min(abs(share) / (self.widest or 1.0), 1.0), 1)
+            dash = "dashed" if share >= 0.0 else "dotted"
+        elif seen == "zero":
+            head = "open"
+        else:
+            width = 3.0
+            x, y = middle(wire.back)
+            yield Text(x + dx, y + 7, number(e.norm), self.style["alarm"], 10, bold=True, classes=("mark",))
         yield Arrow(
-            name,
-            e.source,
-            e.target,
-            points,
-            style["faint"] if missing else style["forward"],
-            THIN,
-            "dotted" if missing else "solid",
-            classes=("edge", "forward", *(["missing"] if missing else [])),
-            title=said,
-        )
+            f"{name}.g", e.target, e.source, wire.back, self.colour(e.norm), width, dash, head,
+            BACKWARD[seen], describe(link), dx,
+        )  # fmt: skip
+
+    def _forward(self, link: Link, name: str, curve: Curve, dx: float, said: str) -> Iterator[Element]:
+        e, style = link.edge, self.style
+        colour, width, dash, classes = style["forward"], THIN, SOLID, FORWARD
+        if e.cut:
+            colour, width, classes = style["cut"], 1.3, ("edge", "cut")
+            x, y = middle(curve)
+            yield Text(x + dx, y - 4.5, "✂", colour, 13, classes=("mark",))
+        elif self.gradients and look(e.norm) == "missing":
+            colour, dash, classes = style["faint"], "dotted", ("edge", "forward", "missing")
+        yield Arrow(name, e.source, e.target, curve, colour, width, dash, FULL, classes, said, dx)
 
     def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
         """One step's share in a weight's gradient, standing on the rail at (x, y)."""
@@ -119,12 +100,11 @@ class Look:
                 height = TALLEST
             elif seen == "zero":
                 height = 1.0
-        points = bezier([(x, y), (x, y + height)])
-        classes = ("edge", "weight", *([seen] if self.gradients else []))
         dash: Dash = "dotted" if seen == "missing" and self.gradients else "solid"
         return Arrow(
-            name, e.source, e.target, points, colour, 3.0, dash, "none", classes, describe(link, "‖dW_t‖")
-        )
+            name, e.source, e.target, _upright(round(height, 1)), colour, 3.0, dash, "none",
+            WEIGHT[seen] if self.gradients else WEIGHT[""], describe(link, "‖dW_t‖"), x, y,
+        )  # fmt: skip
 
     def tab(self, box: Box, norm: float | None) -> Box | None:
         """A tab on a box's upper left corner in the colour of ‖∂L/∂value‖; none where it was not computed."""
@@ -144,6 +124,11 @@ class Look:
             weight=0.8,
             classes=("mark", "norm"),
         )
+
+
+@lru_cache(maxsize=256)
+def _upright(height: float) -> Curve:
+    return bezier([(0.0, 0.0), (0.0, height)])
 
 
 def measure(
@@ -177,7 +162,9 @@ def measure(
 def describe(link: Link, norm: str = "‖g_edge‖") -> str:
     """An edge in words, for its title."""
     e: Edge = link.edge
-    words = f"{e.source} → {e.target}" + (f" via {e.via}" if e.via else "")
+    words = f"{e.source} → {e.target}"
+    if e.via and e.via != e.source:
+        words += f" via {e.via}"
     if e.cut:
         return f"{words}; cut: forward passes, BPTT stops"
     if link.spread is not None:

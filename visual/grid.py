@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tinygrad_rnn.trace import Vertex
 from visual.cells import Sides, Template, label, template
@@ -35,8 +36,7 @@ Home = tuple[float, int]
 no time."""
 
 
-@dataclass(frozen=True)
-class Rect:
+class Rect(NamedTuple):
     """A rectangle by its centre."""
 
     x: float
@@ -144,7 +144,7 @@ def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
     inner = [v for v in nodes if v.layer is not None and v.time is not None]
     rows = sorted({(v.layer or 0, v.direction or "forward") for v in inner})
     index = {row: r for r, row in enumerate(rows)}
-    times = sorted({v.time for v in nodes if v.time is not None})
+    times = folded.times
     column = {t: k for k, t in enumerate(times)}
     deep = any(v.kind not in ("cell", "fold") for v in inner)
     plan = Grid(rows, len({way for _, way in rows}), frozenset(folded.folds), deep)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from visual.gradients import TALLEST, THIN, WIDE, Look
-from visual.picture import Arrow, Box, Element, Strip, Text, bezier, text_width
+from visual.picture import Arrow, Box, Element, Strip, Text, bezier, moved, text_width
 from visual.style import number
 
 ROW = 26.0
@@ -31,7 +30,7 @@ def legend(
         whole = wide + 8 + text_width(text, SIZE) * 0.88 + 24
         if x > 0 and x + whole > width:
             x, y = 0.0, y - ROW
-        elements += [_moved(e, x, y) for e in sample]
+        elements += [moved(e, x, y) for e in sample]
         elements.append(
             Text(x + wide + 8, y - 4, text, look.style["ink"], SIZE, "start", classes=("legend",))
         )
@@ -102,9 +101,3 @@ def _bar(look: Look, height: float, colour: str) -> Arrow:
     return Arrow(
         "", "", "", bezier([(3, -height / 2), (3, height / 2)]), colour, 3.0, head="none", classes=("legend",)
     )
-
-
-def _moved(element: Element, dx: float, dy: float) -> Element:
-    if isinstance(element, Arrow):
-        return replace(element, points=tuple((x + dx, y + dy) for x, y in element.points))
-    return replace(element, x=element.x + dx, y=element.y + dy)

@@ -1,7 +1,8 @@
 """The geometry of arrows: from corners to a smooth curve, and to its neighbour that runs beside it.
 
 A route is a list of corner points. `beside` moves it sideways, so that BPTT can run along the forward arrow
-without touching it; `smooth` rounds the corners into cubic Béziers. Nothing here knows of graphs.
+without touching it; `smooth` rounds the corners into cubic Béziers. A `Wire` is an edge's route with the
+curves that follow from it. Nothing here knows of graphs.
 """
 
 from __future__ import annotations
@@ -9,13 +10,43 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from visual.picture import Point, bezier
 
 Route = Sequence[Point]
+Curve = tuple[Point, ...]
+
+BESIDE = 3.5
+"""Half the distance between the forward arrow and the gradient's."""
 
 
-def smooth(route: Route, radius: float = 16.0) -> tuple[Point, ...]:
+@dataclass(frozen=True)
+class Wire:
+    """An edge's corners, and those of its gradient where it runs on its own."""
+
+    route: Route
+    stub: Route | None = None
+    """Only the part that is this edge's alone: on a bus, gradients merge."""
+
+    @cached_property
+    def alone(self) -> Curve:
+        """The forward arrow's curve where no gradient runs beside it."""
+        return smooth(self.route)
+
+    @cached_property
+    def ahead(self) -> Curve:
+        """The forward arrow's curve beside a gradient's."""
+        return smooth(beside(self.route, BESIDE))
+
+    @cached_property
+    def back(self) -> Curve:
+        """The gradient's curve."""
+        return smooth(beside(list(reversed(self.stub or self.route)), BESIDE))
+
+
+def smooth(route: Route, radius: float = 16.0) -> Curve:
     """The route as cubic Béziers (1 + 3k points), its corners rounded.
 
     >>> smooth([(0, 0), (3, 0)])

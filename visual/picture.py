@@ -10,22 +10,26 @@ id; every other element is a mark: a band, a legend, a label.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import unicodedata
 import webbrowser
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 Point = tuple[float, float]
 Dash = Literal["solid", "dashed", "dotted"]
+Head = Literal["full", "open", "none"]
 
 FORMATS = ("svg", "png", "pdf", "dot")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Box:
     """A rectangle or circle with a label, centred on (x, y)."""
 
@@ -46,23 +50,33 @@ class Box:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrow:
-    """A curve of cubic Béziers (1 + 3k points), with a head at its end unless `head` is "none"."""
+    """A curve of cubic Béziers (1 + 3k points), with a head at its end unless `head` is "none".
+
+    The curve's origin stands at (x, y): a thousand arrows of one shape share one curve.
+    """
 
     id: str
     source: str
     target: str
-    points: tuple[Point, ...]
+    curve: tuple[Point, ...]
     colour: str = "#000000"
     width: float = 1.0
     dash: Dash = "solid"
-    head: Literal["full", "open", "none"] = "full"
+    head: Head = "full"
     classes: tuple[str, ...] = ()
     title: str = ""
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The curve where it stands."""
+        return tuple([(self.x + x, self.y + y) for x, y in self.curve])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
     """A frame behind what belongs together, centred on (x, y)."""
 
@@ -78,7 +92,7 @@ class Group:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Text:
     """One line of text at (x, y), y being its baseline."""
 
@@ -92,7 +106,7 @@ class Text:
     classes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Strip:
     """A grid of coloured cells with its lower left corner at (x, y); rows from bottom to top."""
 
@@ -143,8 +157,13 @@ class Picture:
     font: str = "Helvetica, Arial, sans-serif"
     prefix: str = "p"
     """Comes before every id in SVG, so that two pictures may share a page."""
-    rows: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
-    """The text table beside the picture; the first row holds the headings."""
+    facts: Callable[[], Iterable[tuple[str, ...]]] = field(default=tuple, repr=False)
+    """Makes the rows of the text table."""
+
+    @cached_property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """The text table beside the picture; the first row holds the headings."""
+        return tuple(self.facts())
 
     @property
     def boxes(self) -> list[Box]:
@@ -217,6 +236,23 @@ class Picture:
         return {"image/svg+xml": self.pipe("svg").decode(), "text/plain": self.title or "picture"}
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Let the garbage collector rest: a long picture is made of a million things that are no garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def moved(e: Element, dx: float, dy: float) -> Element:
+    """The element in another place."""
+    return replace(e, x=e.x + dx, y=e.y + dy)
+
+
 def plain(text: str) -> str:
     """The text without control characters and lone surrogates, which no writer may let through.
 
@@ -239,12 +275,16 @@ def fit(text: str, width: float, size: float) -> str:
     'cross…'
     """
     text = " ".join(plain(text).split())
+    if size * len(text) <= width:
+        return text
     room = max(int(width / text_width("x", size)), 1)
     return text if text_width(text, size) <= width else text[: max(room - 1, 1)] + "…"
 
 
 def text_width(text: str, size: float) -> float:
     """A cautious guess of a line's width: fonts differ by machine, and a label must never spill."""
+    if text.isascii():
+        return 0.6 * size * len(text)
     return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) * size
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from visual.style import number, scale_of
 from visual.style import style as style_of
 
 Norms = NDArray[np.float64]
+Panel = tuple[str, Norms, Sequence[str]]
+"""What is shown, its rows from bottom to top, and their names."""
 
 CELL = 26.0
 """Side of one entry; narrower where there are many."""
@@ -180,7 +182,7 @@ def _row_names(values: Norms) -> list[str]:
 
 
 def _drawn(
-    panels: Sequence[tuple[str, Norms, Sequence[str]]],
+    panels: Sequence[Panel],
     theme: str,
     title: str,
     changes: Mapping[str, str] | None,
@@ -231,12 +233,6 @@ def _drawn(
     elements.append(Text(left - 8, 86, "time t", style["quiet"], 10, "end"))
     elements.append(Text(28, y + 6, title, style["ink"], 16, "start", bold=True))
     elements += _key(look, left, 52.0, binned)
-    rows = [("row", "t", "norm")] + [
-        (f"{label} {name}", str(t), "not computed" if math.isnan(row[t]) else number(float(row[t])))
-        for label, values, names in panels
-        for name, row in zip(names, values, strict=True)
-        for t in range(min(steps, MOST))
-    ]
     count = sum(len(names) for _, _, names in panels)
     desc = f"{title}: {count} rows, {steps} steps, colour is the norm on a log scale."
     whole = max(left + width + 40, left + 580.0, 56 + len(title) * 10.0)
@@ -249,8 +245,17 @@ def _drawn(
         style.theme,
         style["page"],
         style["font"],
-        rows=tuple(rows),
+        facts=lambda: _facts(panels),
     )
+
+
+def _facts(panels: Sequence[Panel]) -> Iterator[tuple[str, ...]]:
+    """The text table: one line for each entry."""
+    yield "row", "t", "norm"
+    for label, values, names in panels:
+        for name, row in zip(names, values, strict=True):
+            for t, norm in enumerate(row[:MOST].tolist()):
+                yield f"{label} {name}", str(t), "not computed" if math.isnan(norm) else number(norm)
 
 
 def _key(look: Look, left: float, y: float, binned: bool) -> list[Element]:

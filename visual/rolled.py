@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
-from visual.picture import Arrow, Box, Element, Picture, Text, bezier, fit, text_width
+from visual.picture import Arrow, Box, Element, Picture, Text, bezier, fit, moved, text_width
 from visual.style import Style
 from visual.style import style as style_of
-from visual.unroll import moved, unrolled
+from visual.unroll import unrolled
 
 SIDE = 52.0
 JOINS = ("stack", "concatenate")
@@ -71,9 +71,8 @@ def rolled(
     rows = [("from", "to", "delay")]
     rows += [(e.source, e.target, "cut" if e.cut else f"{e.delay:+d}" if e.delay else "0") for e in found]
     desc = f"{len(heights)} loops on the left, unrolled over {_steps(graph)} steps on the right."
-    return replace(
-        grid, width=grid.width + shift, elements=tuple(elements), desc=f"{desc} {grid.desc}", rows=tuple(rows)
-    )
+    width, desc = grid.width + shift, f"{desc} {grid.desc}"
+    return replace(grid, width=width, elements=tuple(elements), desc=desc, facts=lambda: rows)
 
 
 def loops(graph: Graph) -> list[Loop]:

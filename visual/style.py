@@ -4,7 +4,7 @@ Kinds take the Okabe–Ito palette, magnitudes take cividis: both stay apart for
 On a light page the ramp runs from pale (small) to dark (large), on a dark page from dark to pale, so that a
 vanished gradient fades into the page and a large one stands out. Direction is never told by colour alone.
 
-Read `LIGHT` first: it is the table. `DARK` changes only what a dark page needs.
+Read `TABLE` first: every name that a user may change, on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -13,57 +13,48 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Literal
 
-Theme = Literal["light", "dark"]
+TABLE: dict[str, tuple[str, ...]] = {
+    "page": ("#ffffff", "#12171d"),
+    "ink": ("#1f2933", "#e8edf2"),
+    "quiet": ("#6b7785", "#9fabb7"),
+    "faint": ("#c9d1d9", "#3a4552"),
+    "band": ("#f6f8fa", "#192028"),
+    "font": ("Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif",),
+    "cell.fill": ("#e6f1f8", "#14303f"),
+    "cell.line": ("#0072b2", "#56b4e9"),
+    "state.fill": ("#e6f1f8", "#14303f"),
+    "state.line": ("#0072b2", "#56b4e9"),
+    "gate.fill": ("#fdf3df", "#38290f"),
+    "gate.line": ("#e69f00",),
+    "parameter.fill": ("#e2f3ed", "#0f3329"),
+    "parameter.line": ("#009e73", "#2fbf97"),
+    "input.fill": ("#ffffff", "#12171d"),
+    "input.line": ("#56b4e9",),
+    "constant.fill": ("#ffffff", "#12171d"),
+    "constant.line": ("#9aa5b1", "#6b7785"),
+    "op.fill": ("#ffffff", "#12171d"),
+    "op.line": ("#6b7785", "#9fabb7"),
+    "output.fill": ("#f8eaf2", "#3a2130"),
+    "output.line": ("#cc79a7",),
+    "cut.fill": ("#ffffff", "#12171d"),
+    "cut.line": ("#d55e00", "#ff8a3d"),
+    "fold.fill": ("#f1f3f5", "#1e2731"),
+    "fold.line": ("#9aa5b1", "#6b7785"),
+    "forward": ("#7d8894", "#77838f"),
+    "weight": ("#009e73", "#2fbf97"),
+    "cut": ("#d55e00", "#ff8a3d"),
+    "alarm": ("#d55e00", "#ff8a3d"),
+    "zero": ("#9aa5b1", "#6b7785"),
+}
+"""Each name with its value on a light page and, where that differs, on a dark one."""
 
-LIGHT: dict[str, str] = {
-    "page": "#ffffff",
-    "ink": "#1f2933",
-    "quiet": "#6b7785",
-    "faint": "#c9d1d9",
-    "band": "#f6f8fa",
-    "font": "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif",
-    "cell.fill": "#e6f1f8", "cell.line": "#0072b2",
-    "state.fill": "#e6f1f8", "state.line": "#0072b2",
-    "gate.fill": "#fdf3df", "gate.line": "#e69f00",
-    "parameter.fill": "#e2f3ed", "parameter.line": "#009e73",
-    "input.fill": "#ffffff", "input.line": "#56b4e9",
-    "constant.fill": "#ffffff", "constant.line": "#9aa5b1",
-    "op.fill": "#ffffff", "op.line": "#6b7785",
-    "output.fill": "#f8eaf2", "output.line": "#cc79a7",
-    "cut.fill": "#ffffff", "cut.line": "#d55e00",
-    "fold.fill": "#f1f3f5", "fold.line": "#9aa5b1",
-    "forward": "#7d8894",
-    "weight": "#009e73",
-    "cut": "#d55e00",
-    "alarm": "#d55e00",
-    "zero": "#9aa5b1",
-}  # fmt: skip
-
-DARK: dict[str, str] = LIGHT | {
-    "page": "#12171d",
-    "ink": "#e8edf2",
-    "quiet": "#9fabb7",
-    "faint": "#3a4552",
-    "band": "#192028",
-    "cell.fill": "#14303f", "cell.line": "#56b4e9",
-    "state.fill": "#14303f", "state.line": "#56b4e9",
-    "gate.fill": "#38290f", "gate.line": "#e69f00",
-    "parameter.fill": "#0f3329", "parameter.line": "#2fbf97",
-    "input.fill": "#12171d", "input.line": "#56b4e9",
-    "constant.fill": "#12171d", "constant.line": "#6b7785",
-    "op.fill": "#12171d", "op.line": "#9fabb7",
-    "output.fill": "#3a2130", "output.line": "#cc79a7",
-    "cut.fill": "#12171d", "cut.line": "#ff8a3d",
-    "fold.fill": "#1e2731", "fold.line": "#6b7785",
-    "forward": "#77838f",
-    "weight": "#2fbf97",
-    "cut": "#ff8a3d",
-    "alarm": "#ff8a3d",
-    "zero": "#6b7785",
-}  # fmt: skip
+THEMES: dict[str, dict[str, str]] = {
+    "light": {name: values[0] for name, values in TABLE.items()},
+    "dark": {name: values[-1] for name, values in TABLE.items()},
+}
 
 CIVIDIS = tuple(
     bytes.fromhex(
@@ -74,6 +65,20 @@ CIVIDIS = tuple(
 )
 """The cividis ramp (Nuñez, Anderton and Renslow 2018) at 33 even stops, straight lines between them."""
 
+SHADES = 1024
+"""So many steps of the ramp."""
+
+
+def _on_ramp(place: int) -> str:
+    k, rest = divmod(place * (len(CIVIDIS) - 1), SHADES)
+    below, above = CIVIDIS[k], CIVIDIS[min(k + 1, len(CIVIDIS) - 1)]
+    shade = (round(a + (b - a) * rest / SHADES) for a, b in zip(below, above, strict=True))
+    return "#" + "".join(f"{part:02x}" for part in shade)
+
+
+RAMP = tuple(map(_on_ramp, range(SHADES + 1)))
+"""The ramp's colours, the darkest first."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -83,7 +88,7 @@ class Style:
     '#ffffff'
     """
 
-    theme: Theme
+    theme: str
     table: Mapping[str, str]
 
     def __getitem__(self, name: str) -> str:
@@ -100,18 +105,8 @@ class Style:
         >>> style().shade(1.0), style("dark").shade(1.0)
         ('#00224e', '#fee838')
         """
-        share = min(max(share, 0.0), 1.0)
-        return _on_ramp(share if self.theme == "dark" else 1.0 - share)
-
-
-@lru_cache(maxsize=1 << 16)
-def _on_ramp(share: float) -> str:
-    """The colour at `share` of cividis, dark first."""
-    place = share * (len(CIVIDIS) - 1)
-    k = min(int(place), len(CIVIDIS) - 2)
-    rest = place - k
-    below, above = CIVIDIS[k], CIVIDIS[k + 1]
-    return "#" + "".join(f"{round(a + (b - a) * rest):02x}" for a, b in zip(below, above, strict=True))
+        place = int(min(max(share, 0.0), 1.0) * SHADES + 0.5)
+        return RAMP[place if self.theme == "dark" else SHADES - place]
 
 
 def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:
@@ -121,15 +116,15 @@ def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Sty
     Traceback (most recent call last):
     ValueError: unknown style name 'cell.lime'; did you mean 'cell.line'?
     """
-    if theme not in ("light", "dark"):
+    if theme not in THEMES:
         raise ValueError(f"expected theme 'light' or 'dark', got {theme!r}")
-    table = LIGHT if theme == "light" else DARK
+    table = THEMES[theme]
     for name in changes or {}:
         if name not in table:
             near = difflib.get_close_matches(name, table, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(table)}"
             raise ValueError(f"unknown style name {name!r}; {hint}")
-    return Style("light" if theme == "light" else "dark", {**table, **(changes or {})})
+    return Style(theme, {**table, **(changes or {})})
 
 
 @dataclass(frozen=True)
@@ -143,11 +138,16 @@ class Scale:
     low: float
     high: float
 
+    @cached_property
+    def _logs(self) -> tuple[float, float]:
+        return math.log(self.low), math.log(self.high) - math.log(self.low)
+
     def share(self, norm: float) -> float:
         """0 at `low`, 1 at `high`, by the logarithm between them."""
         if self.high <= self.low:
             return 1.0
-        return (math.log(norm) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        low, span = self._logs
+        return (math.log(norm) - low) / span
 
 
 def scale_of(low: float, high: float) -> Scale | None:
@@ -180,6 +180,6 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "not computed"
-    if math.isnan(value):
-        return "NaN"
-    return f"{value:.3g}".replace("inf", "∞")
+    if math.isfinite(value):
+        return f"{value:.3g}"
+    return "NaN" if math.isnan(value) else f"{value:g}".replace("inf", "∞")

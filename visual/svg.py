@@ -7,14 +7,16 @@ attribute passes through `escape`, nothing is a link, and nothing is fetched.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
 
-from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain
+from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain, without_collector
 
 
+@without_collector()
 def write(picture: Picture) -> str:
     """The picture as an SVG document.
 
@@ -27,115 +29,158 @@ def write(picture: Picture) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="{prefix}-title {prefix}-desc" '
-        f'class="theme-{escape(token(picture.theme))}" font-family="{escape(picture.font)}">\n'
+        f'class="theme-{escape(token(picture.theme))}" font-family="{escape(picture.font)}" '
+        'text-anchor="middle">\n'
         f'<title id="{prefix}-title">{escape(picture.title)}</title>\n'
         f'<desc id="{prefix}-desc">{escape(picture.desc)}</desc>\n'
         f'<rect width="{width}" height="{height}" fill="{escape(picture.page)}"/>\n'
     )
-    pen = _Pen(prefix, picture.height)
-    return head + "\n".join(line for element in picture.elements for line in pen.draw(element)) + "\n</svg>\n"
+    pen = _Pen(prefix, picture)
+    return head + "\n".join(map(pen.draw, picture.elements)) + "\n</svg>\n"
 
 
 _MARKUP = re.compile("[&<>\"']")
+_FOREIGN = re.compile(r"[^\w.\-]")
 
 
 class _Pen:
-    """Knows the page's height, because SVG's y runs down."""
+    """Knows the page's height, because SVG's y runs down, and whether anything must be escaped at all."""
 
-    def __init__(self, prefix: str, height: float) -> None:
-        self.prefix, self.height = prefix, height
+    def __init__(self, prefix: str, picture: Picture) -> None:
+        self.prefix, self.height = prefix, picture.height
+        named = [e for e in picture.elements if not isinstance(e, Text)]
+        self.token = token if _FOREIGN.search("".join([e.id for e in named])) else str
+        said = "".join([e.title for e in named])
+        self.escape = escape if _MARKUP.search(said) or not said.isprintable() else str
+        self.strokes: dict[object, tuple[float, str, str, str]] = {}
 
-    def draw(self, element: Element) -> Iterator[str]:
+    def draw(self, element: Element) -> str:
         match element:
-            case Box():
-                yield self.opening(element)
-                yield self.frame(element) + self.label(element) + "</g>"
             case Arrow():
-                yield self.opening(element)
-                yield self.curve(element) + "</g>"
-            case Group():
-                yield self.opening(element)
-                yield self.frame(element) + "</g>"
-            case Strip():
-                yield self.opening(element) + '<g shape-rendering="crispEdges">'
-                for x, y, width, height, colour in element.cells():
-                    yield self.rect(
-                        x,
-                        y,
-                        min(width + 0.4, element.x + element.width - x),
-                        height,
-                        f'fill="{escape(colour)}"',
-                    )
-                yield "</g></g>"
+                return self.arrow(element)
+            case Box():
+                return self.opening(element) + self.frame(element) + self.label(element) + "</g>"
             case Text():
-                yield self.text(element)
+                return self.text(element)
+            case Group():
+                return self.opening(element) + self.frame(element) + "</g>"
+            case Strip():
+                return self.opening(element) + self.cells(element) + "</g></g>"
 
-    def opening(self, element: Box | Arrow | Group | Strip) -> str:
-        name = f' id="{self.prefix}-{escape(token(element.id))}"' if element.id else ""
-        classes = escape(" ".join(map(token, element.classes)))
-        title = f"<title>{escape(element.title)}</title>" if element.title else ""
-        return f'<g{name} class="{classes}">{title}'
+    def opening(self, element: Box | Arrow | Group | Strip, paint: str = "") -> str:
+        name = f' id="{self.prefix}-{self.token(element.id)}"' if element.id else ""
+        title = f"<title>{self.escape(element.title)}</title>" if element.title else ""
+        return f'<g{name} class="{tokens(element.classes)}"{paint}>{title}'
 
     def frame(self, element: Box | Group) -> str:
-        dash, width = "", 1.0
-        if isinstance(element, Box):
-            width = element.weight
-        if element.dash != "solid":
-            dash = f' stroke-dasharray="{dashes(element.dash, width)}"'
-        colours = f'fill="{escape(element.fill)}" stroke="{escape(element.line)}"'
-        paint = f'{colours} stroke-width="{number(width)}"{dash}'
+        weight = element.weight if isinstance(element, Box) else 1.0
+        paint = f'fill="{escape(element.fill)}"'
+        if element.line != "none":
+            paint += f' stroke="{escape(element.line)}"{thick(weight)}{dashes(element.dash, weight)}'
         if isinstance(element, Box) and element.shape == "circle":
-            x, y = self.place(element.x, element.y)
+            x, y = number(element.x), number(self.height - element.y)
             return f'<circle cx="{x}" cy="{y}" r="{number(element.width / 2)}" {paint}/>'
-        radius = 0 if isinstance(element, Box) and element.shape == "box" else min(7.0, element.height / 3)
+        if not (isinstance(element, Box) and element.shape == "box"):
+            paint = f'rx="{number(min(7.0, element.height / 3))}" {paint}'
         left, bottom = element.x - element.width / 2, element.y - element.height / 2
-        return self.rect(left, bottom, element.width, element.height, f'rx="{number(radius)}" {paint}')
+        return self.rect(left, bottom, element.width, element.height, paint)
 
     def rect(self, left: float, bottom: float, width: float, height: float, paint: str) -> str:
-        x, y = self.place(left, bottom + height)
-        return f'<rect x="{x}" y="{y}" width="{number(width)}" height="{number(height)}" {paint}/>'
+        return (
+            f'<rect x="{number(left)}" y="{number(self.height - bottom - height)}" '
+            f'width="{number(width)}" height="{number(height)}" {paint}/>'
+        )
+
+    def cells(self, strip: Strip) -> str:
+        right = strip.x + strip.width
+        return '<g shape-rendering="crispEdges">' + "\n".join(
+            self.rect(x, y, min(width + 0.4, right - x), height, f'fill="{escape(colour)}"')
+            for x, y, width, height, colour in strip.cells()
+        )
 
     def label(self, box: Box) -> str:
-        lines = box.label.split("\n") if box.label else []
+        if not box.label:
+            return ""
+        lines = box.label.split("\n")
         top = box.y + (len(lines) - 1) * box.size * 0.6 - box.size * 0.35
         return "".join(
-            self.text(Text(box.x, top - k * box.size * 1.2, line, box.ink, box.size))
+            self.words(box.x, top - k * box.size * 1.2, line, box.ink, box.size)
             for k, line in enumerate(lines)
         )
 
     def text(self, text: Text) -> str:
-        x, y = self.place(text.x, text.y)
-        bold = ' font-weight="bold"' if text.bold else ""
-        classes = f' class="{escape(" ".join(map(token, text.classes)))}"' if text.classes else ""
-        return (
-            f'<text x="{x}" y="{y}" font-size="{number(text.size)}" text-anchor="{text.anchor}" '
-            f'fill="{escape(text.colour)}"{bold}{classes}>{escape(text.text)}</text>'
-        )
+        more = f' text-anchor="{text.anchor}"' if text.anchor != "middle" else ""
+        more += ' font-weight="bold"' if text.bold else ""
+        more += f' class="{tokens(text.classes)}"' if text.classes else ""
+        return self.words(text.x, text.y, text.text, text.colour, text.size, more)
 
-    def curve(self, arrow: Arrow) -> str:
-        size = head_size(arrow.width) if arrow.head != "none" else 0.0
-        points = shortened(arrow.points, size)
-        path = "M" + ",".join(self.place(*points[0]))
-        for k in range(1, len(points), 3):
-            path += " C" + " ".join(",".join(self.place(*p)) for p in points[k : k + 3])
-        dash = f' stroke-dasharray="{dashes(arrow.dash, arrow.width)}"' if arrow.dash != "solid" else ""
-        colour = escape(arrow.colour)
-        drawn = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{number(arrow.width)}"{dash}/>'
-        if arrow.head == "none":
-            return drawn
-        corners = " ".join(",".join(self.place(*p)) for p in arrow_head(points[-1], arrow.points[-1], size))
-        fill = colour if arrow.head == "full" else "none"
-        return drawn + f'<polygon points="{corners}" fill="{fill}" stroke="{colour}" stroke-width="1"/>'
+    def words(self, x: float, y: float, text: str, colour: str, size: float, more: str = "") -> str:
+        place = f'x="{number(x)}" y="{number(self.height - y)}"'
+        return f'<text {place} font-size="{number(size)}" fill="{escape(colour)}"{more}>{escape(text)}</text>'
 
-    def place(self, x: float, y: float) -> tuple[str, str]:
-        return number(x), number(self.height - y)
+    def arrow(self, arrow: Arrow) -> str:
+        kind = id(arrow.curve), arrow.y, arrow.width, arrow.dash, arrow.head, arrow.classes
+        known = self.strokes.get(kind)
+        if known is None:
+            known = self.strokes[kind] = strokes(arrow, self.height)
+        along, classes, line, head = known
+        name = f' id="{self.prefix}-{self.token(arrow.id)}"' if arrow.id else ""
+        title = f"<title>{self.escape(arrow.title)}</title>" if arrow.title else ""
+        colour, x = escape(arrow.colour), f"{arrow.x + along:.1f}"
+        opening = f'<g{name}{classes} stroke="{colour}" fill="{colour}">{title}<path d="M{x}{line}'
+        return f'{opening}<path d="M{x}{head}</g>' if head else f"{opening}</g>"
+
+
+def strokes(arrow: Arrow, height: float) -> tuple[float, str, str, str]:
+    """The x where an arrow begins, its classes, and the rest of its line's path element and its head's."""
+    size = head_size(arrow.width) if arrow.head != "none" else 0.0
+    points = shortened(arrow.curve, size)
+    (x, y), tip = points[0], arrow.curve[-1]
+    classes = f' class="{tokens(arrow.classes)}"'
+    start = f",{number(height - arrow.y - y)}"
+    paint = f'fill="none"{thick(arrow.width)}{dashes(arrow.dash, arrow.width)}'
+    line = f'{start}{relative(points)}" {paint}/>'
+    if not size:
+        return x, classes, line, ""
+    corners = f"m{steps([(x, y), tip])}l{steps(arrow_head(points[-1], tip, size))}z"
+    return x, classes, line, f'{start}{corners}"' + (' fill="none"/>' if arrow.head == "open" else "/>")
+
+
+def relative(points: Sequence[Point]) -> str:
+    """A curve's path from its first point on: straight parts as lines."""
+    path = ""
+    for k in range(0, len(points) - 1, 3):
+        a, b, c, d = points[k : k + 4]
+        if straight(a, b, d) and straight(a, c, d):
+            path += "l" + steps([a, d])
+        else:
+            path += "c" + " ".join(steps([a, point]) for point in (b, c, d))
+    return path
+
+
+def steps(points: Sequence[Point]) -> str:
+    """The way from each point to the next, in tenths that add up to the tenths of the points."""
+    tenths = [(round(x, 1), round(y, 1)) for x, y in points]
+    return " ".join(f"{number(c - a)},{number(b - d)}" for (a, b), (c, d) in itertools.pairwise(tenths))
+
+
+def straight(a: Point, b: Point, c: Point) -> bool:
+    """Whether `b` stands on the line from `a` to `c`."""
+    return abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])) < 0.05
+
+
+def thick(width: float) -> str:
+    """The attribute for a line's width, where it is not SVG's own."""
+    return f' stroke-width="{number(width)}"' if number(width) != "1" else ""
 
 
 def dashes(dash: str, width: float) -> str:
-    """Lengths of stroke and gap, longer on a wide line so that both styles stay apart."""
-    if dash == "dotted":
-        return f"{number(max(width, 1.5))} {number(max(1.6 * width, 3.0))}"
-    return f"{number(max(1.8 * width, 6.0))} {number(max(width, 3.5))}"
+    """The attribute for stroke and gap, longer on a wide line so that both styles stay apart."""
+    if dash == "solid":
+        return ""
+    stroke, gap = (1.0, 1.6) if dash == "dotted" else (1.8, 1.0)
+    least = (1.5, 3.0) if dash == "dotted" else (6.0, 3.5)
+    return f' stroke-dasharray="{number(max(stroke * width, least[0]))} {number(max(gap * width, least[1]))}"'
 
 
 def head_size(width: float) -> float:
@@ -164,19 +209,26 @@ def arrow_head(base: Point, tip: Point, size: float) -> tuple[Point, Point, Poin
 
 def number(value: float) -> str:
     """A coordinate to a tenth of a point."""
-    return f"{value:.1f}".removesuffix(".0")
+    text = f"{value:.1f}"
+    return text[:-2] if text[-1] == "0" else text
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
+def tokens(names: tuple[str, ...]) -> str:
+    """Classes as an attribute's text."""
+    return " ".join(map(token, names))
+
+
 def token(text: str) -> str:
     """A class token or id: letters, digits, dot, dash and underscore; every other character as "_".
 
     >>> token("rnn.weight_hh l0")
     'rnn.weight_hh_l0'
     """
-    return re.sub(r"[^\w.\-]", "_", plain(text))
+    return _FOREIGN.sub("_", plain(text)) if _FOREIGN.search(text) else text
 
 
+@lru_cache(maxsize=1 << 12)
 def escape(text: str) -> str:
     """The text with what XML reads as markup written out, and what XML forbids left out."""
     if text.isprintable() and not _MARKUP.search(text):

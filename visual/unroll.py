@@ -9,16 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from tinygrad_rnn.trace import Graph, Vertex
-from visual import rail
+from visual import alike, rail
 from visual.cells import WORDS, label
 from visual.fold import Fold, Folded, Link, folded
 from visual.gradients import Look, measure
 from visual.grid import BOX_HEIGHT, Grid, Rect, grid
 from visual.layered import layers
 from visual.legend import legend
-from visual.picture import Arrow, Box, Element, Group, Picture, Strip, Text, fit, text_width
+from visual.paths import Wire
+from visual.picture import (
+    Arrow,
+    Box,
+    Element,
+    Group,
+    Picture,
+    Strip,
+    Text,
+    fit,
+    moved,
+    text_width,
+    without_collector,
+)
 from visual.style import Style, number
 from visual.wires import wires
 
@@ -28,6 +42,7 @@ NARROWEST = 560.0
 SUBSCRIPT = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 
+@without_collector()
 def unrolled(
     graph: Graph,
     style: Style,
@@ -44,37 +59,59 @@ def unrolled(
     """
     if not any(v.time is not None and v.layer is not None for v in graph.nodes):
         return layered_drawing(graph, style, gradients, title, look)
-    short = _with_tokens(folded(graph, fold, focus), tokens)
-    vertices = {v.id: v for v in short.nodes}
-    (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
-    plan = grid(short, {*weights, *beside, *initial})
-    rail.place_beside(plan, beside, vertices)
-    margin = rail.margins(plan, short, weights, initial)
+    whole = _with_tokens(folded(graph, fold, focus), tokens)
+    plan, short, runs, weights, initial = _planned(whole)
+    vertices = {v.id: v for v in whole.nodes}
+    margin = rail.margins(plan, whole, weights, initial)
     sigma = rail.place_margins(plan, margin, vertices)
     look = look or measure(
         style,
         gradients,
-        short.links,
+        whole.links,
         (v.norm for v in graph.nodes if v.time is not None),
-        short.folds.values(),
+        whole.folds.values(),
         frozenset(weights),
     )
-    names = edge_names(short.links)
+    names = edge_names(whole.links)
 
     elements: list[Element] = list(_frames(plan, style))
-    elements += rail.rails(plan, margin, short, look, sigma, names)
-    free = [k for k in range(len(short.links)) if k not in margin.on_rail]
-    ways = wires(plan, [short.links[k] for k in free])
-    for k, way in zip(free, ways, strict=True):
-        elements += look.edge(short.links[k], names[k], way.route, way.stub)
+    elements += rail.rails(plan, margin, whole, look, sigma, names)
+    free = {id(link): n for n, link in enumerate(whole.links) if n not in margin.on_rail}
+    laid = [link for link in short.links if id(link) in free]
+    ways = {free[id(link)]: wire for link, wire in zip(laid, wires(plan, laid), strict=True)}
+    for n, wire, dx in alike.spread_out(plan, whole, runs, ways):
+        elements += look.edge(whole.links[n], names[n], wire, dx)
     for name, rect in plan.place.items():
-        elements += _node(vertices[name], rect, look, short.folds.get(name))
+        elements += _node(vertices[name], rect, look, whole.folds.get(name))
     left = min([rect.left for rect in plan.place.values()] + [sigma]) - 92.0
     for row in range(len(plan.rows)):
         elements += rail.row_label(plan, row, left, look)
     has_inputs = any(v.kind == "input" and v.time is not None for v in short.nodes)
     elements += _axis(plan, style, None if has_inputs else tokens, left)
-    return finished(elements, graph, short, look, title or _title(plan, graph), style)
+    return finished(elements, graph, whole, look, title or _title(plan, graph), style)
+
+
+class _Planned(NamedTuple):
+    """The plan, what of the network was laid out for it, and the copies that complete it."""
+
+    plan: Grid
+    short: Folded
+    runs: Sequence[alike.Run]
+    weights: set[str]
+    """The parameters on rails."""
+    initial: set[str]
+
+
+def _planned(whole: Folded) -> _Planned:
+    short, runs = alike.thinned(whole)
+    (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
+    plan = grid(short, {*weights, *beside, *initial})
+    if not alike.fits(plan, runs):
+        short, runs = whole, []
+        plan = grid(short, {*weights, *beside, *initial})
+    alike.place(plan, runs)
+    rail.place_beside(plan, beside, {v.id: v for v in short.nodes})
+    return _Planned(plan, short, runs, weights, initial)
 
 
 def layered_drawing(
@@ -109,7 +146,7 @@ def layered_drawing(
         a, b = places[e.source], places[e.target]
         lanes = [(x, depth * pitch) for depth, x in plan.bends[e.source, e.target]]
         route = [(a.x + shift[k, True], a.top), *lanes, (b.x + shift[k, False], b.bottom)]
-        elements += look.edge(link, name, route)
+        elements += look.edge(link, name, Wire(route))
     for v in graph.nodes:
         box = node_box(v, places[v.id], style)
         text = box.label + (f"\n{_shape(v)}" if v.shape else "")
@@ -143,18 +180,20 @@ def finished(
             Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",))
         )
     top += head + 10
-    placed = tuple(moved(e, MARGIN - left, MARGIN - bottom) for e in elements)
+    for e in elements:
+        e.x += MARGIN - left
+        e.y += MARGIN - bottom
     desc = f"{len(short.nodes)} nodes and {len(short.links)} edges at {graph.level} level. " + " ".join(notes)
     return Picture(
         right - left + 2 * MARGIN,
         top - bottom + 2 * MARGIN,
-        placed,
+        tuple(elements),
         title,
         desc.strip(),
         style.theme,
         style["page"],
         style["font"],
-        rows=tuple(_rows(short)),
+        facts=lambda: _rows(short),
     )
 
 
@@ -208,14 +247,6 @@ def describe(v: Vertex) -> str:
     return "; ".join(word for word in words if word)
 
 
-def moved(e: Element, dx: float, dy: float) -> Element:
-    """The element in another place."""
-    if isinstance(e, Arrow):
-        points = tuple([(x + dx, y + dy) for x, y in e.points])
-        return Arrow(e.id, e.source, e.target, points, e.colour, e.width, e.dash, e.head, e.classes, e.title)
-    return replace(e, x=e.x + dx, y=e.y + dy)
-
-
 def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
     """The token of its step as the label of every input."""
     if tokens is None:
@@ -235,7 +266,7 @@ def _node(v: Vertex, rect: Rect, look: Look, fold: Fold | None) -> Iterator[Elem
         yield from _fold(box, fold, look, v.layer is not None)
         return
     if v.kind == "cell" and (not v.label or text_width(v.label, 15) > 40):
-        box = replace(box, label="h" + str(v.time).translate(SUBSCRIPT))
+        box.label = "h" + str(v.time).translate(SUBSCRIPT)
     yield box
     mark = look.tab(box, v.norm) if v.kind in ("cell", "gate", "state") else None
     if mark:
@@ -319,24 +350,28 @@ def _title(plan: Grid, graph: Graph) -> str:
 
 def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:
     """Left, bottom, right and top of everything drawn."""
-    xs, ys = [0.0], [0.0]
+    left = bottom = right = top = 0.0
+    curves: dict[int, tuple[float, float, float, float]] = {}
     for e in elements:
         match e:
             case Arrow():
-                xs += [x for x, _ in e.points]
-                ys += [y for _, y in e.points]
+                if id(e.curve) not in curves:
+                    xs, ys = zip(*e.curve, strict=True)
+                    curves[id(e.curve)] = min(xs), min(ys), max(xs), max(ys)
+                x0, y0, x1, y1 = curves[id(e.curve)]
             case Text():
                 width = text_width(e.text, e.size)
-                start = {"start": 0.0, "middle": 0.5, "end": 1.0}[e.anchor]
-                xs += [e.x - start * width, e.x + (1 - start) * width]
-                ys += [e.y - e.size * 0.3, e.y + e.size]
+                start = {"start": 0.0, "middle": -0.5, "end": -1.0}[e.anchor]
+                x0, y0, x1, y1 = start * width, -e.size * 0.3, (1 + start) * width, e.size
             case Strip():
-                xs += [e.x, e.x + e.width]
-                ys += [e.y, e.y + e.height]
+                x0, y0, x1, y1 = 0.0, 0.0, e.width, e.height
             case _:
-                xs += [e.x - e.width / 2, e.x + e.width / 2]
-                ys += [e.y - e.height / 2, e.y + e.height / 2]
-    return min(xs), min(ys), max(xs), max(ys)
+                x0, y0, x1, y1 = -e.width / 2, -e.height / 2, e.width / 2, e.height / 2
+        left = e.x + x0 if e.x + x0 < left else left
+        right = e.x + x1 if e.x + x1 > right else right
+        bottom = e.y + y0 if e.y + y0 < bottom else bottom
+        top = e.y + y1 if e.y + y1 > top else top
+    return left, bottom, right, top
 
 
 def _shape(v: Vertex) -> str:

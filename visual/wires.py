@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from visual.fold import Link
 from visual.grid import LANE, Grid, Rect
+from visual.paths import Wire
 from visual.picture import Point
 
 MANY = 3
@@ -24,15 +25,6 @@ BAR = 60.0
 
 FAR = 300.0
 """A way up to the head that is longer than this across runs level instead of aslant."""
-
-
-@dataclass(frozen=True)
-class Wire:
-    """An edge's corners, and those of its gradient where it runs on its own."""
-
-    route: tuple[Point, ...]
-    stub: tuple[Point, ...] | None = None
-    """Only the part that is this edge's alone: on a bus, gradients merge."""
 
 
 @dataclass

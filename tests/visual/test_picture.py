@@ -13,7 +13,7 @@ from networks import Network, network
 import visual
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.picture import Arrow, Box, Picture, Strip, Text
-from visual.style import LIGHT
+from visual.style import THEMES
 
 NETWORKS = [
     pytest.param(kind, layers, both, level, id=f"{kind}-{layers}-{'bi' if both else 'uni'}-{level}")
@@ -246,7 +246,8 @@ def test_number_zero_nan_missing_and_cut_look_different():
     }
     assert looks.pop("inf") == looks["nan"]
     assert [a.head for a in cases["zero"]] == ["full", "open"]
-    assert cases["zero"][1].colour == LIGHT["zero"] and cases["nan"][1].colour == LIGHT["alarm"]
+    colours = THEMES["light"]
+    assert cases["zero"][1].colour == colours["zero"] and cases["nan"][1].colour == colours["alarm"]
     assert len(set(looks.values())) == 5
     assert [len(cases[name]) for name in ("number", "zero", "nan", "missing", "cut")] == [2, 2, 2, 1, 1]
 

@@ -1,0 +1,146 @@
+"""Steps that are built alike are laid out once.
+
+A network of ten thousand steps is a few steps many times over. Where steps in a row have the same vertices
+and edges, only some at either end of the run are laid out; between them each step is a copy of one of these,
+moved along x. That is the plan which laying out every step would give, for the work of a few.
+
+Read `thinned` for which steps those are; `place` and `spread_out` put the copies into the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
+
+from tinygrad_rnn.trace import Vertex
+from visual.fold import Folded
+from visual.grid import Grid
+from visual.paths import Route, Wire
+
+LEAST = 16
+"""Fewer steps than this are not worth a copy."""
+
+
+class Run(NamedTuple):
+    """Steps that are copies of one: `columns` of the column `model`."""
+
+    model: int
+    columns: range
+    vertices: Sequence[Sequence[Vertex]]
+    """For each column of the whole network, its vertices in recorded order."""
+    links: Sequence[Sequence[int]]
+    """For each column, the indices of the links whose later end it is."""
+
+
+def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
+    """What must be laid out of the network, and the runs of copies that complete it."""
+    column = {t: k for k, t in enumerate(whole.times)}
+    vertices: list[list[Vertex]] = [[] for _ in column]
+    links: list[list[int]] = [[] for _ in column]
+    at: dict[str, tuple[int, int]] = {}
+    for v in whole.nodes:
+        if v.time is not None:
+            k = column[v.time]
+            at[v.id] = k, len(vertices[k])
+            vertices[k].append(v)
+    built: list[list[object]] = [[_look(v) for v in found] for found in vertices]
+    reach = 1
+    for n, link in enumerate(whole.links):
+        e = link.edge
+        a, b = at.get(e.source), at.get(e.target)
+        if a is None and b is None:
+            continue
+        k = max(a[0] if a else -1, b[0] if b else -1)
+        links[k].append(n)
+        ends = (k - a[0], a[1]) if a else e.source, (k - b[0], b[1]) if b else e.target
+        built[k].append((*ends, e.via[-2:] == ".c"))
+        if a and b:
+            reach = max(reach, abs(a[0] - b[0]))
+    kinds: dict[tuple[object, ...], int] = {}
+    runs, hidden = [], set[int]()
+    numbers = [kinds.setdefault(tuple(found), len(kinds)) for found in built]
+    for _, group in groupby(range(len(numbers)), numbers.__getitem__):
+        first, *_, last = [*group] * 2
+        model, end = first + reach + 1, last - reach - 1
+        inner = range(model + reach + 1, end - reach)
+        if len(inner) >= LEAST:
+            runs.append(Run(model, range(model + 1, end), vertices, links))
+            hidden |= {*inner}
+    if not runs:
+        return whole, []
+    gone = {v.id for k in hidden for v in vertices[k]}
+    kept = tuple(x for x in whole.links if x.edge.source not in gone and x.edge.target not in gone)
+    return replace(whole, nodes=tuple(v for v in whole.nodes if v.id not in gone), links=kept), runs
+
+
+def _look(v: Vertex) -> tuple[object, ...]:
+    """What a vertex's place depends on."""
+    label = max(len(v.label), 2) if v.kind == "input" else v.label
+    return v.op, v.kind, v.layer, v.direction, v.gate, label, v.shape
+
+
+def fits(plan: Grid, runs: Sequence[Run]) -> bool:
+    """Whether in this plan the model and its neighbour differ by their columns alone."""
+    for run in runs:
+        here, before = run.vertices[run.model], run.vertices[run.model - 1]
+        dx = plan.slots[run.model].left - plan.slots[run.model - 1].left
+        for v, u in zip(here, before, strict=True):
+            a, b = plan.place.get(v.id), plan.place.get(u.id)
+            if a is not None and b is not None and (abs(a.x - b.x - dx) > 1e-6 or a.y != b.y):
+                return False
+    return True
+
+
+def place(plan: Grid, runs: Sequence[Run]) -> None:
+    """Give the copies their places in the plan."""
+    for run in runs:
+        shifts = _shifts(plan, run)
+        for n, v in enumerate(run.vertices[run.model]):
+            rect, (row, _) = plan.place[v.id], plan.home[v.id]
+            storey = plan.storeys.get(v.id)
+            for k, dx in shifts:
+                twin = run.vertices[k][n].id
+                plan.place[twin] = rect._replace(x=rect.x + dx)
+                plan.home[twin] = row, k
+                if storey is not None:
+                    plan.storeys[twin] = storey
+        for (row, column), rect in list(plan.frames.items()):
+            if column == run.model:
+                for k, dx in shifts:
+                    plan.frames[row, k] = rect._replace(x=rect.x + dx)
+
+
+def spread_out(
+    plan: Grid, whole: Folded, runs: Sequence[Run], wires: Mapping[int, Wire]
+) -> Iterator[tuple[int, Wire, float]]:
+    """Every link's index with its wire and how far that is moved: those laid out, then the copies."""
+    copied = {n for run in runs for k in run.columns for n in run.links[k]}
+    yield from ((n, wire, 0.0) for n, wire in wires.items() if n not in copied)
+    for run in runs:
+        shifts = _shifts(plan, run)
+        for n, model in enumerate(run.links[run.model]):
+            if model not in wires:
+                continue
+            wire, e = wires[model], whole.links[model].edge
+            hubs = [plan.place[end].x for end in (e.source, e.target) if plan.home[end][1] < 0]
+            for k, dx in shifts:
+                if hubs:
+                    yield run.links[k][n], _stretched(wire, plan.slots[run.model].x, hubs[0], dx), 0.0
+                else:
+                    yield run.links[k][n], wire, dx
+
+
+def _shifts(plan: Grid, run: Run) -> list[tuple[int, float]]:
+    left = plan.slots[run.model].left
+    return [(k, plan.slots[k].left - left) for k in run.columns]
+
+
+def _stretched(wire: Wire, step: float, hub: float, dx: float) -> Wire:
+    """A wire between a step and what has no time: its corners at the step move, those at the hub stay."""
+
+    def route(corners: Route) -> Route:
+        return [(x + dx if abs(x - step) < abs(x - hub) else x, y) for x, y in corners]
+
+    return Wire(route(wire.route), wire.stub and route(wire.stub))
