@@ -3,10 +3,10 @@
 Read it from the ground up: `namespaces` (which library an array belongs to), `scope` (where in the
 unrolled network we stand), `tape` (how values were made), `tensor`, `primitive` (an operation and its rules;
 `recorder` writes what runs when it is called), `sweep` (the backward pass) and `autodiff`, `ops` (every
-operation), then `nn`, `trace` and `flow`.
+operation), then `nn`, `trace` and `flow`, and `train`.
 """
 
-from tinygrad_rnn import nn, ops, optim
+from tinygrad_rnn import nn, ops, optim, train
 from tinygrad_rnn.autodiff import grad
 from tinygrad_rnn.bptt import tbptt
 from tinygrad_rnn.check import GradientMismatch, check_grads
@@ -61,5 +61,5 @@ __all__ = [
     "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "label", "linspace", "load", "load_network",
     "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "primitive", "rand", "randint",
     "randn", "save", "save_network", "set_default_device", "set_default_dtype", "synchronize", "tbptt",
-    "tensor", "to_torch", "trace", "value_and_grad", "vjp", "zeros", "zeros_like",
+    "tensor", "to_torch", "trace", "train", "value_and_grad", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip

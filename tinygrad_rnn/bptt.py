@@ -78,7 +78,7 @@ def tbptt(
 
     ends = [*range(k1, steps, k1), steps]
     starts = [max(0, end - max(k2, end - previous)) for previous, end in zip([0, *ends], ends, strict=False)]
-    known = {0: _detached(state)}
+    known = {0: detached(state)}
     losses = []
     for number, (begin, end) in enumerate(zip(starts, ends, strict=True)):
         previous = ends[number - 1] if number else 0
@@ -88,7 +88,7 @@ def tbptt(
         for mark in marks:
             with at(start=now), no_grad() if mark <= cut else nullcontext():
                 output, state = module(part(x, now, mark), state)
-            known[mark] = _detached(state)
+            known[mark] = detached(state)
             if mark <= cut:
                 state = known[mark]
             if now >= previous:
@@ -105,10 +105,10 @@ def tbptt(
     return Truncated(losses, known[steps])
 
 
-def _detached(state: Any) -> Any:
+def detached(state: Any) -> Any:
     """The same state, cut off from how it came to be, whether or not that was recorded."""
     if isinstance(state, tuple | list):
-        return tuple(_detached(s) for s in state)
+        return tuple(detached(s) for s in state)
     if state is None:
         return None
     origin = state.detach().origin or Origin("", here.scope, key=next(clock))

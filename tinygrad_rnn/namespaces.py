@@ -234,7 +234,7 @@ def random_stream(device: str | None = None) -> Any:
 
 
 def random_state() -> dict[str, Any]:
-    """Where every random stream stands now, for `random_replayed`."""
+    """Where every random stream stands now, for `set_random_state` and `random_replayed`."""
     random_stream()
     return {name: _state(name, stream) for name, stream in _streams.items()}
 
@@ -252,14 +252,19 @@ def _stream(name: str, seed: int | None) -> Any:
     return on_device(name, lambda xp: xp.random.default_rng(seed))
 
 
-@contextmanager
-def random_replayed(states: dict[str, Any]) -> Iterator[None]:
-    """Draw again, inside the `with` block, what was drawn after `random_state()`; then go on as before it."""
-    before = dict(_streams)
+def set_random_state(states: dict[str, Any]) -> None:
+    """Put the random streams where they stood at `random_state()`."""
     for name, state in states.items():
         _streams[name] = _stream(name, 0 if isinstance(state, dict) else state)
         if isinstance(state, dict):
             _streams[name].bit_generator.state = state
+
+
+@contextmanager
+def random_replayed(states: dict[str, Any]) -> Iterator[None]:
+    """Draw again, inside the `with` block, what was drawn after `random_state()`; then go on as before it."""
+    before = dict(_streams)
+    set_random_state(states)
     try:
         yield
     finally:

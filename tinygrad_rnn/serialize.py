@@ -81,6 +81,12 @@ def _replace(path: str, content: bytes) -> None:
     except BaseException:
         os.unlink(other)
         raise
+    if hasattr(os, "O_DIRECTORY"):  # where a folder can be opened, its new entry can be made to last
+        entry = os.open(folder or ".", os.O_DIRECTORY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
 
 def _umask() -> int:
