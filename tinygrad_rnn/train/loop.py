@@ -233,7 +233,6 @@ class Loop:
         if self.folder is not None:
             self.folder.append(record)
         self._save()
-        self._heed()
 
     def _validate(self) -> Record:
         """The validation's loss and metrics, each the mean over its sequences."""
