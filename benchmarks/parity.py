@@ -26,21 +26,27 @@ RECURRENT = ("RNN", "LSTM", "GRU")
 LOSSES = ("CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss")
 RULES: dict[str, list[Options]] = {
     "SGD": [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1},
-            {"lr": 0.01, "momentum": 0.9, "nesterov": True}],
-    "Adam": [{}, {"lr": 0.1, "weight_decay": 0.1, "amsgrad": True}, {"betas": (0.8, 0.9), "eps": 1e-3}],
+            {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+            {"lr": 0.001, "momentum": 0.5, "maximize": True}],
+    "Adam": [{}, {"lr": 0.1, "weight_decay": 0.1}, {"lr": 0.1, "amsgrad": True},
+             {"betas": (0.8, 0.9), "eps": 1e-3}, {"maximize": True, "amsgrad": True, "weight_decay": 0.1}],
     "AdamW": [{}, {"lr": 0.1, "weight_decay": 0.1, "amsgrad": True}, {"betas": (0.8, 0.9), "maximize": True}],
-    "RMSprop": [{}, {"alpha": 0.9, "centered": True, "momentum": 0.9, "weight_decay": 0.1}],
-    "Adagrad": [{}, {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}],
+    "RMSprop": [{}, {"centered": True}, {"momentum": 0.9}, {"weight_decay": 0.1, "maximize": True},
+                {"alpha": 0.9, "centered": True, "momentum": 0.9, "weight_decay": 0.1}],
+    "Adagrad": [{}, {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-3},
+                {"maximize": True}],
 }  # fmt: skip
 SCHEDULES: dict[str, list[Options]] = {
     "StepLR": [{"step_size": 7, "gamma": 0.5}],
     "CosineAnnealingLR": [{"T_max": 20, "eta_min": 1e-4}],
-    "OneCycleLR": [{"max_lr": 0.1, "total_steps": 50},
+    "OneCycleLR": [{"max_lr": 0.1, "total_steps": 50}, {"max_lr": [0.1, 0.05], "total_steps": 50},
                    {"max_lr": 0.1, "epochs": 5, "steps_per_epoch": 10, "three_phase": True,
                     "anneal_strategy": "linear"}],
     "ReduceLROnPlateau": [{"patience": 2, "cooldown": 1},
-                          {"mode": "max", "threshold_mode": "abs", "patience": 0}],
-    "LambdaLR": [{"lr_lambda": lambda step: 0.9**step}],
+                          {"mode": "max", "threshold_mode": "abs", "patience": 0},
+                          {"patience": 0, "min_lr": [1e-3, 2e-3], "factor": 0.3}],
+    "LambdaLR": [{"lr_lambda": lambda step: 0.9**step},
+                 {"lr_lambda": [lambda step: 0.9**step, lambda step: 1 / (step + 1)]}],
 }  # fmt: skip
 
 
@@ -297,32 +303,31 @@ def loss(kind: str, options: Options, seed: int) -> dict[str, float]:
 
 
 def training(rule: str, options: Options, schedule: str = "", settings: Options | None = None) -> float:
-    """Fifty steps on a quadratic form: the worst difference of the parameters and of the learning rates."""
+    """Fifty steps on a quadratic form, in two groups: the worst difference of parameters and of rates."""
     import torch
 
     rng = np.random.default_rng(0)
-    start, root = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
+    starts, root = [rng.standard_normal((4, n)) for n in (3, 2)], rng.standard_normal((4, 4))
     form = root @ root.T
-    theirs, mine = torch.tensor(start, requires_grad=True), tg.tensor(start, requires_grad=True)
-    pairs: list[tuple[Any, Any]] = []
-    for parameter, library in ((theirs, torch.optim), (mine, optim)):
-        optimizer = getattr(library, rule)([parameter], **options)
-        scheduler = (
-            getattr(library.lr_scheduler, schedule)(optimizer, **(settings or {})) if schedule else None
-        )
-        pairs.append((optimizer, scheduler))
+    sides: list[tuple[Any, list[Any], Any, Any]] = []
+    for make, library in ((torch.tensor, torch.optim), (tg.tensor, optim)):
+        parameters = [make(start, requires_grad=True) for start in starts]
+        groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.003}]
+        optimizer = getattr(library, rule)(groups, **options)
+        made = getattr(library.lr_scheduler, schedule)(optimizer, **(settings or {})) if schedule else None
+        sides.append((make(form), parameters, optimizer, made))
     error = 0.0
     for step in range(50):
-        for parameter, matrix, (optimizer, scheduler) in (
-            (theirs, torch.from_numpy(form), pairs[0]), (mine, tg.tensor(form), pairs[1]),
-        ):  # fmt: skip
+        for matrix, parameters, optimizer, scheduler in sides:
             optimizer.zero_grad()
-            ((matrix @ parameter) * parameter).sum().backward()
+            sum(((matrix @ p) * p).sum() for p in parameters).backward()
             optimizer.step()
             if scheduler is not None:
                 scheduler.step(*([float(step // 3)] if schedule == "ReduceLROnPlateau" else []))
-        error = max(error, difference(theirs.detach().numpy(), mine.numpy()))
-        error = max(error, abs(pairs[0][0].param_groups[0]["lr"] - pairs[1][0].param_groups[0]["lr"]))
+        (_, theirs, a, _), (_, mine, b, _) = sides
+        errors = [difference(p.detach().numpy(), q.numpy()) for p, q in zip(theirs, mine, strict=True)]
+        rates = [[group["lr"] for group in side.param_groups] for side in (a, b)]
+        error = max(error, *errors, difference(*rates))
     return error
 
 

@@ -47,6 +47,60 @@ def test_a_saved_state_goes_on_exactly_where_it_stopped(rule, options, travel):
     np.testing.assert_array_equal(descend(one, a, 7), descend(other, b, 7))
 
 
+def by_the_book(rule, x, gradients, lr, **o):
+    """One number's way, by the equations of the rule's paper, written out without an array in sight."""
+    decay, sign, path = o.get("weight_decay", 0.0), -1 if o.get("maximize") else 1, []
+    m = top = mean = velocity = 0.0
+    v = o.get("initial_accumulator_value", 0.0)
+    b1, b2 = o.get("betas", (0.9, 0.999))
+    for t, gradient in enumerate(gradients, start=1):
+        g = sign * gradient + (decay * x if rule != "AdamW" else 0)
+        if rule == "SGD":
+            mu = o.get("momentum", 0.0)
+            velocity = g if t == 1 else mu * velocity + (1 - o.get("dampening", 0.0)) * g
+            x -= lr * (g + mu * velocity if o.get("nesterov") else velocity)
+        elif rule in ("Adam", "AdamW"):
+            x -= lr * decay * x if rule == "AdamW" else 0
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+            top = max(top, v)
+            used = top if o.get("amsgrad") else v
+            x -= lr * (m / (1 - b1**t)) / ((used / (1 - b2**t)) ** 0.5 + o.get("eps", 1e-8))
+        elif rule == "RMSprop":
+            alpha = o.get("alpha", 0.99)
+            v, mean = alpha * v + (1 - alpha) * g * g, alpha * mean + (1 - alpha) * g
+            used = v - mean**2 if o.get("centered") else v
+            velocity = o.get("momentum", 0.0) * velocity + g / (used**0.5 + o.get("eps", 1e-8))
+            x -= lr * velocity
+        else:
+            v += g * g
+            x -= lr / (1 + (t - 1) * o.get("lr_decay", 0.0)) * g / (v**0.5 + o.get("eps", 1e-10))
+        path.append(x)
+    return path
+
+
+OPTIONS = {
+    "SGD": [{}, {"momentum": 0.9}, {"momentum": 0.9, "dampening": 0.3}, {"momentum": 0.9, "nesterov": True}],
+    "Adam": [{}, {"amsgrad": True}, {"betas": (0.5, 0.8), "eps": 0.1}],
+    "AdamW": [{"weight_decay": 0.0}, {"weight_decay": 0.0, "amsgrad": True}],
+    "RMSprop": [{}, {"alpha": 0.8, "eps": 0.1}, {"centered": True}, {"momentum": 0.9, "centered": True}],
+    "Adagrad": [{}, {"lr_decay": 0.3}, {"initial_accumulator_value": 0.2, "eps": 0.1}],
+}
+
+
+@pytest.mark.parametrize("extra", [{}, {"weight_decay": 0.3}, {"maximize": True, "weight_decay": 0.1}])
+@pytest.mark.parametrize(("rule", "options"), [(rule, o) for rule, some in OPTIONS.items() for o in some])
+def test_every_rule_and_option_is_its_equation(rule, options, extra, rng):
+    gradients, options = rng.standard_normal((20, 2)), {"lr": 0.1, **options, **extra}
+    w = start()
+    optimizer, path = getattr(optim, rule)([w], **options), []
+    for gradient in gradients:
+        w.grad = tg.tensor(gradient)
+        optimizer.step()
+        path.append(w.numpy().copy())
+    expected = [by_the_book(rule, x, gradients[:, k], **options) for k, x in enumerate((1.0, -2.0))]
+    np.testing.assert_allclose(np.array(path).T, expected, rtol=1e-10, atol=1e-13)
+
+
 def test_adams_first_step_is_the_learning_rate_whatever_the_gradients_size():
     w = start((1e-3, 1e3))
     descend(optim.Adam([w], lr=0.5), w, 1)
