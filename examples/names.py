@@ -24,7 +24,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 import visual
-from tinygrad_rnn import nn, optim
+from tinygrad_rnn import nn, optim, train
 
 CLASSES = ("female", "male")
 HELD_OUT = 1000
@@ -46,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     tg.manual_seed(options.seed)
     census = read_names()
-    train, held_out = divided(census, options.seed)
+    learnt, held_out = divided(census, options.seed)
     net = nn.SequenceClassifier(
         string.ascii_lowercase, CLASSES, options.cell, hidden_size=options.hidden, num_layers=2,
         bidirectional=True, dropout=0.3,
     )  # fmt: skip
     untrained = copy.deepcopy(net).eval()
     began = time.perf_counter()
-    fit(net, train, options.epochs, options.seed)
+    learn(net, learnt, options.epochs, options.seed)
     seconds = time.perf_counter() - began
     baseline, accuracy = larger_class(held_out), accuracy_of(net, held_out)
     print(f"Trained in {seconds:.0f} s. On {len(held_out)} names held out: {accuracy:.1%} right; "
@@ -110,55 +110,27 @@ def divided(census: Names, seed: int) -> tuple[Names, Names]:
     return [census[i] for i in order[HELD_OUT:]], [census[i] for i in order[:HELD_OUT]]
 
 
-def batches(train: Names, rng: np.random.Generator) -> list[Names]:
-    """All names in batches of about one length each, so that little is padding; in random order."""
-    order = sorted(rng.permutation(len(train)), key=lambda i: len(train[i][0]))
-    cut = [[train[i] for i in order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
-    return [cut[i] for i in rng.permutation(len(cut))]
+def batches(some: Names, seed: int) -> train.Batches:
+    """Names in batches of about one length each, so that little is padding; in random order."""
+    return train.Batches(
+        [name for name, _ in some], [CLASSES.index(kind) for _, kind in some], BATCH, bucket=True, seed=seed
+    )
 
 
 # -- learning ------------------------------------------------------------------------------------------
 
 
-def loss_of(net: nn.SequenceClassifier, some: Names) -> tg.Tensor:
+def loss_of(net: nn.SequenceClassifier, batch: train.Batch) -> tg.Tensor:
     """The cross-entropy of the network's answers."""
-    targets = tg.tensor([net.classes.index(kind) for _, kind in some])
-    loss: tg.Tensor = nn.functional.cross_entropy(net([name for name, _ in some]), targets)
+    loss: tg.Tensor = nn.functional.cross_entropy(net(batch.x), batch.y)
     return loss
 
 
-def fit(net: nn.SequenceClassifier, train: Names, epochs: int, seed: int) -> None:
+def learn(net: nn.SequenceClassifier, some: Names, epochs: int, seed: int) -> None:
     """Train with Adam, one cycle of the learning rate, and gradients held at norm 1."""
-    rng = np.random.default_rng(seed)
-    steps = epochs * -(-len(train) // BATCH)
-    optimizer = optim.Adam(net.parameters(), lr=0.01)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.01, steps, cycle_momentum=False)
-    net.train()
-    smooth = None
-    with progress(steps) as bar:
-        for _ in range(epochs):
-            for batch in batches(train, rng):
-                loss = loss_of(net, batch)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                smooth = loss.item() if smooth is None else 0.95 * smooth + 0.05 * loss.item()
-                bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
-                bar.update()
-    net.eval()
-
-
-def progress(steps: int) -> Any:
-    """A progress bar over that many steps."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError as missing:
-        raise SystemExit(
-            "this example needs the package tqdm: pip install 'tinygrad-rnn[train]'"
-        ) from missing
-    return tqdm(total=steps, desc="training", unit="batch")
+    data, optimizer = batches(some, seed), optim.Adam(net.parameters(), lr=0.01)
+    cycle = optim.lr_scheduler.OneCycleLR(optimizer, 0.01, epochs * len(data), cycle_momentum=False)
+    train.fit(net, loss_of, optimizer, data, epochs=epochs, schedule=cycle, schedule_each="step", clip=1.0)
 
 
 def accuracy_of(net: nn.SequenceClassifier, some: Names) -> float:
@@ -188,7 +160,7 @@ def explain(
     print(f"{name}: the network says {answer} ({chances.max():.1%}), {known}.")
     flows = {}
     for when, model in (("untrained", untrained), ("trained", net)):
-        loss = loss_of(model, [(name, kind)])
+        loss = loss_of(model, next(iter(batches([(name, kind)], seed=0))))
         loss.name = "loss"
         flows[when] = tg.flow(loss)
         for path in draw(flows[when], name, when, out):
