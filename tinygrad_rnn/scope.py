@@ -81,3 +81,9 @@ class at:
 
     def __exit__(self, *exc: object) -> None:
         here.scope = self._before.pop()
+
+
+def part(name: str) -> at:
+    """Mark what is recorded inside the `with` block as a part of the module that is running."""
+    path = here.scope.module
+    return at(module=f"{path}.{name}" if path else name)

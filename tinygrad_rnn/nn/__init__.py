@@ -22,6 +22,7 @@ from tinygrad_rnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_rnn.nn.containers import ModuleList, Sequential
 from tinygrad_rnn.nn.conv import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
 from tinygrad_rnn.nn.custom import Recurrent
+from tinygrad_rnn.nn.hybrid import ConvRecurrent, CTCRecognizer, RecurrentTransformer, TransformerRecurrent
 from tinygrad_rnn.nn.linear import Dropout, Embedding, Flatten, Identity, Linear
 from tinygrad_rnn.nn.loss import (
     BCELoss,
@@ -36,6 +37,7 @@ from tinygrad_rnn.nn.loss import (
 from tinygrad_rnn.nn.module import Module, Parameter
 from tinygrad_rnn.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinygrad_rnn.nn.recurrent import GRU, LSTM, RNN
+from tinygrad_rnn.nn.seq2seq import Seq2Seq
 from tinygrad_rnn.nn.text import SequenceClassifier
 from tinygrad_rnn.nn.transformer import (
     PositionalEncoding,
@@ -54,6 +56,7 @@ __all__ = [
     "LayerNorm", "BatchNorm1d", "BatchNorm2d",
     "MultiheadAttention", "AdditiveAttention", "MultiplicativeAttention", "PositionalEncoding",
     "TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer", "TransformerDecoder",
+    "ConvRecurrent", "RecurrentTransformer", "TransformerRecurrent", "Seq2Seq", "CTCRecognizer",
     "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
     "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss",
     "CTCLoss",

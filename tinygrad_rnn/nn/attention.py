@@ -14,7 +14,6 @@ from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.functional import additive_mask, attend, causal_mask
 from tinygrad_rnn.nn.linear import Linear
 from tinygrad_rnn.nn.module import Module, make_parameter
-from tinygrad_rnn.tensor import label
 
 
 class MultiheadAttention(Module):
@@ -89,13 +88,13 @@ class MultiheadAttention(Module):
         )
         context, weights = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         joined = ops.reshape(ops.swapaxes(context, 1, 2), query.shape)
-        output = self.out_proj(joined)
-        if average_attn_weights and need_weights:
-            weights = ops.mean(weights, axis=1)
         if not batched:
-            return output[0], weights[0] if need_weights else None
-        output = output if self.batch_first else ops.swapaxes(output, 0, 1)
-        return output, weights if need_weights else None
+            joined, weights = joined[0], weights[0]
+        elif not self.batch_first:
+            joined = ops.swapaxes(joined, 0, 1)
+        if not need_weights:
+            return self.out_proj(joined), None
+        return self.out_proj(joined), ops.mean(weights, axis=-3) if average_attn_weights else weights
 
     def _batch_first(self, x: Any) -> Any:
         """(N, T, E), whatever the layout."""
@@ -197,9 +196,8 @@ class _DecoderAttention(Module):
             if mask.shape != scores.shape:
                 raise ValueError(f"expected key_padding_mask {scores.shape}, got {mask.shape}")
             scores = scores + mask
-        weights = label(attention=ops.softmax(scores, axis=-1))
-        context = ops.matmul(ops.expand_dims(weights, 1), memory)
-        return label(context=ops.squeeze(context, axis=1)), weights
+        weights = ops.softmax(scores, axis=-1)
+        return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), memory), axis=1), weights
 
 
 class AdditiveAttention(_DecoderAttention):

@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import asarray, to_numpy
 from tinygrad_rnn.nn.packed import check_lengths
-from tinygrad_rnn.scope import at, here
+from tinygrad_rnn.scope import at, part
 from tinygrad_rnn.tensor import Tensor, raw
 
 
@@ -87,17 +87,16 @@ def _log_probability(log_probs: Any, labels: Any, ends: Any, lengths: Any, blank
         log_probs = ops.where(Tensor(asarray(there, device=log_probs.device)), log_probs, 0.0)
     where = (np.arange(steps)[:, None, None], np.arange(n)[:, None], spread)
     said = ops.unstack(ops.getitem(log_probs, tuple(asarray(w, device=log_probs.device) for w in where)))
-    inner = f"{here.scope.module}.ctc".lstrip(".")
     alphas = []
     for t in range(steps):
-        with at(module=inner, time=t):
+        with part("ctc"), at(time=t):
             if not t:
                 alpha = said[0] + constant(place < 2)
             else:
                 before = ops.pad(alpha, [(0, 0), (2, 0)], constant_values=-math.inf)
                 alpha = said[t] + ops.logsumexp(ops.windows(before, (3,), (1,), (1,)) + reach, axis=-1)
             alphas.append(alpha)
-    with at(module=inner):
+    with part("ctc"):
         key = (asarray(ends - 1, device=log_probs.device), asarray(np.arange(n), device=log_probs.device))
         return ops.logsumexp(ops.getitem(ops.stack(alphas), key) + final, axis=-1)
 

@@ -20,6 +20,7 @@ from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.linear import Dropout, Linear
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.norm import LayerNorm
+from tinygrad_rnn.scope import part
 from tinygrad_rnn.tensor import Tensor
 
 Activation = str | Callable[[Any], Any]
@@ -80,13 +81,19 @@ class _Layer(Module):
             setattr(self, f"dropout{number}", Dropout(dropout))
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
 
-    def _around(self, number: int, part: Callable[[Any], Any], x: Any) -> Any:
-        """norm(x + part(x)), or with norm_first x + part(norm(x))."""
+    def _around(self, number: int, work: Callable[[Any], Any], x: Any) -> Any:
+        """norm(x + work(x)), or with norm_first x + work(norm(x))."""
         norm, dropout = getattr(self, f"norm{number}"), getattr(self, f"dropout{number}")
-        return x + dropout(part(norm(x))) if self.norm_first else norm(x + dropout(part(x)))
+        y = dropout(work(norm(x) if self.norm_first else x))
+        with part(f"add{number}"):
+            y = x + y
+        return y if self.norm_first else norm(y)
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        y = self.linear1(x)
+        with part("activation"):
+            y = self.activation(y)
+        return self.linear2(self.dropout(y))
 
 
 class TransformerEncoderLayer(_Layer):
