@@ -23,7 +23,10 @@ from tinygrad_rnn.nn.utils import rnn as ours
 
 Options = dict[str, Any]
 RECURRENT = ("RNN", "LSTM", "GRU")
-LOSSES = ("CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss")
+LOSSES = (
+    "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "KLDivLoss", "BCELoss",
+    "BCEWithLogitsLoss",
+)  # fmt: skip
 RULES: dict[str, list[Options]] = {
     "SGD": [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1},
             {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
@@ -222,6 +225,8 @@ LAYERS: dict[str, list[Options]] = {
                   {"normalized_shape": (4,), "elementwise_affine": False}],
     "Tanh": [{}], "Sigmoid": [{}], "ReLU": [{}], "SiLU": [{}], "Softplus": [{}],
     "GELU": [{}, {"approximate": "tanh"}], "ELU": [{"alpha": 0.7}], "LeakyReLU": [{"negative_slope": 0.2}],
+    "SELU": [{}], "Mish": [{}], "Softsign": [{}], "LogSigmoid": [{}], "ReLU6": [{}], "GLU": [{}, {"dim": 0}],
+    "Hardtanh": [{}, {"min_val": -0.3, "max_val": 0.5}],
     "Softmax": [{"dim": 1}], "LogSoftmax": [{"dim": -1}], "Flatten": [{}, {"start_dim": 0, "end_dim": 1}],
 }  # fmt: skip
 
@@ -249,11 +254,15 @@ def layer(kind: str, options: Options, seed: int) -> dict[str, float]:
 
 def losses(kind: str) -> Iterator[Options]:
     """Options of a loss, and what it is given."""
-    for reduction in ("mean", "sum", "none"):
+    for reduction in ("batchmean" if kind == "KLDivLoss" else "mean", "sum", "none"):
         if kind not in ("CrossEntropyLoss", "NLLLoss"):
             yield {"reduction": reduction}
             if kind == "SmoothL1Loss":
                 yield {"reduction": reduction, "beta": 0.3}
+            if kind == "HuberLoss":
+                yield {"reduction": reduction, "delta": 0.3}
+            if kind == "KLDivLoss":
+                yield {"reduction": reduction, "log_target": True}
             if kind in ("BCELoss", "BCEWithLogitsLoss"):
                 yield {"reduction": reduction, "weight": np.array([1.0, 2.0, 0.5])}
             if kind == "BCEWithLogitsLoss":
@@ -284,6 +293,8 @@ def loss(kind: str, options: Options, seed: int) -> dict[str, float]:
         target = target * 0 if len(shape) == 1 else target
         if options.get("soft"):
             target = np.exp(x[::-1]) / np.exp(x[::-1]).sum(axis=axis, keepdims=True)
+    if kind == "KLDivLoss" and not options.get("log_target"):
+        target = np.abs(target)
     if kind.startswith("BCE"):
         target = (target > 0).astype(float)
         x = 1 / (1 + np.exp(-x)) if kind == "BCELoss" else x

@@ -179,6 +179,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "Dropout": ("p",), "Flatten": ("start_dim", "end_dim"), "Identity": (),
     "Tanh": (), "Sigmoid": (), "ReLU": (), "SiLU": (), "Softplus": (), "GELU": ("approximate",),
     "ELU": ("alpha",), "LeakyReLU": ("negative_slope",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
+    "SELU": (), "Mish": (), "Softsign": (), "LogSigmoid": (), "ReLU6": (), "Hardtanh": ("min_val", "max_val"),
+    "GLU": ("dim",),
 }  # fmt: skip
 """Module → the settings it is made from, by the same names here and in PyTorch; "name=where it is kept"."""
 

@@ -52,6 +52,9 @@ def test_losses_have_their_textbook_values():
     assert nn.L1Loss(reduction="sum")(tg.tensor([1.0, -3.0]), tg.zeros(2)).item() == 4
     assert nn.SmoothL1Loss(reduction="none")(tg.tensor([0.5, 3.0]), tg.zeros(2)).tolist() == [0.125, 2.5]
     assert nn.BCEWithLogitsLoss()(tg.zeros(3), tg.ones(3)).item() == pytest.approx(math.log(2))
+    assert nn.HuberLoss(delta=2.0)(tg.tensor([1.0, 5.0]), tg.zeros(2)).item() == (0.5 + 2 * (5 - 1)) / 2
+    half, sure = tg.tensor([[0.5, 0.5]]), tg.tensor([[1.0, 0.0]])
+    assert nn.KLDivLoss("batchmean")(half.log(), sure).item() == pytest.approx(math.log(2))
     assert nn.BCELoss()(tg.tensor([0.0, 1.0]), tg.tensor([1.0, 1.0])).item() == 50
 
 
@@ -95,6 +98,9 @@ def test_losses_from_logits_do_not_overflow(x):
             ValueError,
             "label_smoothing",
         ),
+        (lambda: F.huber_loss(tg.zeros(1), tg.zeros(1), delta=0), ValueError, "delta > 0, got 0"),
+        (lambda: nn.KLDivLoss("max"), ValueError, "'none' or 'batchmean', got 'max'"),
+        (lambda: nn.GLU(0)(tg.zeros(3, 2)), ValueError, r"an even length along axis 0 of \(3, 2\)"),
         (lambda: F.smooth_l1_loss(tg.zeros(1), tg.zeros(1), beta=-1), ValueError, "beta ≥ 0"),
         (lambda: nn.Dropout(1.5), ValueError, "between 0 and 1, got 1.5"),
         (lambda: nn.Sequential(nn.Tanh(), len), TypeError, "got builtin_function_or_method at position 1"),

@@ -8,13 +8,20 @@ from tinygrad_rnn.nn import functional, init, utils
 from tinygrad_rnn.nn.activation import (
     ELU,
     GELU,
+    GLU,
+    SELU,
+    Hardtanh,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )  # fmt: skip
 from tinygrad_rnn.nn.attention import AdditiveAttention, MultiheadAttention, MultiplicativeAttention
@@ -29,6 +36,8 @@ from tinygrad_rnn.nn.loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     CTCLoss,
+    HuberLoss,
+    KLDivLoss,
     L1Loss,
     MSELoss,
     NLLLoss,
@@ -58,6 +67,7 @@ __all__ = [
     "TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer", "TransformerDecoder",
     "ConvRecurrent", "RecurrentTransformer", "TransformerRecurrent", "Seq2Seq", "CTCRecognizer",
     "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
+    "SELU", "Mish", "Softsign", "LogSigmoid", "ReLU6", "Hardtanh", "GLU",
     "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss",
-    "CTCLoss",
+    "CTCLoss", "HuberLoss", "KLDivLoss",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinygrad_rnn import ops
+from tinygrad_rnn.nn import functional
 from tinygrad_rnn.nn.module import Module
 
 
@@ -57,6 +58,56 @@ class Softplus(_Activation):
     """log(1 + eˣ)."""
 
     op = staticmethod(ops.softplus)
+
+
+class SELU(_Activation):
+    """λ·elu(x, α), with the λ and α that keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    op = staticmethod(functional.selu)
+
+
+class Mish(_Activation):
+    """x·tanh(log(1 + eˣ))."""
+
+    op = staticmethod(functional.mish)
+
+
+class Softsign(_Activation):
+    """x / (1 + |x|)."""
+
+    op = staticmethod(functional.softsign)
+
+
+class LogSigmoid(_Activation):
+    """log σ(x)."""
+
+    op = staticmethod(functional.logsigmoid)
+
+
+class ReLU6(_Activation):
+    """x, held between 0 and 6."""
+
+    op = staticmethod(functional.relu6)
+
+
+class Hardtanh(_Activation):
+    """x, held between min_val and max_val."""
+
+    op = staticmethod(functional.hardtanh)
+    params: ClassVar[dict[str, str]] = {"min_val": "min_val", "max_val": "max_val"}
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        self.min_val, self.max_val = min_val, max_val
+
+
+class GLU(_Activation):
+    """a·σ(b), where a and b are the halves of x along `dim` (Dauphin et al. 2017)."""
+
+    op = staticmethod(functional.glu)
+    params: ClassVar[dict[str, str]] = {"axis": "dim"}
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
 
 
 class GELU(_Activation):

@@ -123,13 +123,13 @@ class MultiheadAttention(Module):
         if mask is None and is_causal:
             mask = causal_mask(targets, sources, query)
         if mask is not None:
-            found = additive_mask(mask, query.dtype, "attn_mask")
+            found = additive_mask(mask, query, "attn_mask")
             each = (n * self.num_heads, targets, sources)
             if found.shape not in ((targets, sources), each):
                 raise ValueError(f"expected attn_mask {(targets, sources)} or {each}, got {found.shape}")
             found = ops.reshape(found, (n, self.num_heads, *each[1:])) if found.ndim == 3 else found
         if padding is not None:
-            blocked = additive_mask(padding, query.dtype, "key_padding_mask")
+            blocked = additive_mask(padding, query, "key_padding_mask")
             if blocked.shape not in ((n, sources), (sources,) * (n == 1)):
                 raise ValueError(f"expected key_padding_mask {(n, sources)}, got {blocked.shape}")
             blocked = ops.reshape(blocked, (n, 1, 1, sources))
@@ -192,7 +192,7 @@ class _DecoderAttention(Module):
             raise ValueError(f"expected one batch, got {query.shape[0]} queries, {memory.shape[0]} memories")
         scores = self.score(query, self.keys(memory) if keys is None else keys)
         if key_padding_mask is not None:
-            mask = additive_mask(key_padding_mask, scores.dtype, "key_padding_mask")
+            mask = additive_mask(key_padding_mask, scores, "key_padding_mask")
             if mask.shape != scores.shape:
                 raise ValueError(f"expected key_padding_mask {scores.shape}, got {mask.shape}")
             scores = scores + mask

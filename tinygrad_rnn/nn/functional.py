@@ -41,9 +41,11 @@ from tinygrad_rnn.tensor import Tensor, label, raw
 __all__ = [
     "linear", "embedding", "dropout", "layer_norm", "batch_norm", "normalize", "one_hot",
     "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
-    "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus",
+    "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "logsigmoid", "tanh", "softplus", "selu", "mish",
+    "softsign", "hardtanh", "relu6", "glu",
     "softmax", "log_softmax", "scaled_dot_product_attention",
-    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy",
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "ctc_loss", "ctc_greedy_decode", "ctc_beam_decode",
 ]  # fmt: skip
 
@@ -108,9 +110,50 @@ def batch_norm(
     return y if bias is None else y + ops.reshape(bias, along)
 
 
+# -- activations that are not operations of their own --------------------------------------------------
+
+
 def logsigmoid(x: Any) -> Any:
     """log σ(x), without underflow."""
     return -ops.softplus(-x)
+
+
+def selu(x: Any) -> Any:
+    """λ·elu(x, α), with the λ and α that keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+    return 1.0507009873554805 * ops.elu(x, 1.6732632423543772)
+
+
+def mish(x: Any) -> Any:
+    """x·tanh(log(1 + eˣ)) (Misra 2019)."""
+    return x * ops.tanh(ops.softplus(x))
+
+
+def softsign(x: Any) -> Any:
+    """x / (1 + |x|)."""
+    return x / (1 + ops.abs(x))
+
+
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """x, held between min_val and max_val."""
+    return ops.clip(x, min_val, max_val)
+
+
+def relu6(x: Any) -> Any:
+    """x, held between 0 and 6."""
+    return ops.clip(x, 0.0, 6.0)
+
+
+def glu(x: Any, axis: int = -1) -> Any:
+    """a·σ(b), where a and b are the halves of x along `axis` (Dauphin et al. 2017).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.functional.glu(tg.tensor([3.0, 0.0]))
+    tensor([1.5])
+    """
+    if x.shape[axis] % 2:
+        raise ValueError(f"expected an even length along axis {axis} of {x.shape}")
+    a, b = ops.split(x, 2, axis=axis)
+    return a * ops.sigmoid(b)
 
 
 # -- attention -----------------------------------------------------------------------------------------
@@ -134,7 +177,7 @@ def scaled_dot_product_attention(
         attn_mask = ~raw(attn_mask)
     elif attn_mask is None and is_causal:
         attn_mask = causal_mask(query.shape[-2], key.shape[-2], query)
-    mask = None if attn_mask is None else additive_mask(attn_mask, query.dtype, "attn_mask")
+    mask = None if attn_mask is None else additive_mask(attn_mask, query, "attn_mask")
     return attend(query, key, value, mask, dropout_p, scale)[0]
 
 
@@ -152,14 +195,14 @@ def attend(
     return ops.matmul(weights, value), weights
 
 
-def additive_mask(mask: Any, dtype: Any, name: str) -> Any:
-    """A mask to be added to scores: -inf where a boolean one is True, a floating one as it is."""
-    found = mask if isinstance(mask, Tensor) else Tensor(asarray(mask))
+def additive_mask(mask: Any, like: Any, name: str) -> Any:
+    """A mask to be added to scores of `like`: -inf where a boolean one is True, a floating one as it is."""
+    found = mask if isinstance(mask, Tensor) else Tensor(asarray(mask, device=like.device))
     if found.dtype.kind == "f":
         return found
     if found.dtype.kind != "b":
         raise TypeError(f"expected {name} to be boolean or floating, got {found.dtype}")
-    return Tensor(namespace(found.data).where(found.data, -math.inf, 0.0).astype(dtype))
+    return Tensor(namespace(found.data).where(found.data, -math.inf, 0.0).astype(like.dtype))
 
 
 def causal_mask(targets: int, sources: int, like: Tensor) -> Tensor:
@@ -288,6 +331,28 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     _same_shape(input, target)
     d = ops.abs(input - target)
     return _reduced(ops.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """d²/2 where d = |input - target| < delta, delta·(d - delta/2) elsewhere (Huber 1964)."""
+    if delta <= 0:
+        raise ValueError(f"expected delta > 0, got {delta}")
+    return delta * smooth_l1_loss(input, target, reduction, delta)
+
+
+def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Any:
+    """target·(log target - input), for log-probabilities `input`; 0 where the target is.
+
+    With log_target it is the logarithm of the target that is given. "batchmean" is the divergence as in the
+    textbook: the sum over all entries, divided by the size of the first axis; "mean" divides by all.
+    """
+    _same_shape(input, target)
+    if log_target:
+        loss = ops.exp(target) * (target - input)
+    else:
+        there = target > 0
+        loss = ops.where(there, target * (ops.log(ops.where(there, target, 1.0)) - input), 0.0)
+    return ops.sum(loss) / input.shape[0] if reduction == "batchmean" else _reduced(loss, reduction)
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:

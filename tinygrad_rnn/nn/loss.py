@@ -17,9 +17,12 @@ from tinygrad_rnn.tensor import Tensor
 class _Loss(Module):
     """A loss with its reduction, "mean", "sum" or "none"."""
 
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+        if reduction not in self.reductions:
+            expected = " or ".join([", ".join(map(repr, self.reductions[:-1])), repr(self.reductions[-1])])
+            raise ValueError(f"expected reduction {expected}, got {reduction!r}")
         self.reduction = reduction
 
 
@@ -99,6 +102,32 @@ class SmoothL1Loss(_Loss):
     def forward(self, input: Any, target: Any) -> Any:
         """The loss of an input and a target of one shape."""
         return functional.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class HuberLoss(_Loss):
+    """d²/2 where d = |input - target| < delta, delta·(d - delta/2) elsewhere (Huber 1964)."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """The loss of an input and a target of one shape."""
+        return functional.huber_loss(input, target, self.reduction, self.delta)
+
+
+class KLDivLoss(_Loss):
+    """target·(log target - input), for log-probabilities `input`; see `functional.kl_div`."""
+
+    reductions = ("mean", "sum", "none", "batchmean")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """The loss of log-probabilities and a target of one shape."""
+        return functional.kl_div(input, target, self.reduction, self.log_target)
 
 
 class BCELoss(_WeightedLoss):
