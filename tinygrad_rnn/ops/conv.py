@@ -103,14 +103,11 @@ def _conv(x, weight, bias, stride, padding, dilation, groups, dims):
     stride, dilation = each(stride, dims, name), each(dilation, dims, name)
     wide = _padded(x, margins(padding, size, stride, dilation, name), 0)
     view = windows(wide, size, stride, dilation)
-    positions = view.shape[2 : 2 + dims]
-    # (N, G, C/G, positions, size) → per group, a row for every position of every example, times weightᵀ
-    view = reshape(view, (n, groups, depth, *view.shape[2:]))
-    view = permute_dims(view, (1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims)))
-    rows = reshape(view, (groups, n * math.prod(positions), depth * math.prod(size)))
-    kernels = reshape(weight, (groups, outs // groups, depth * math.prod(size)))
-    y = reshape(matmul(rows, kernels.mT), (groups, n, *positions, outs // groups))
-    y = reshape(permute_dims(y, (1, 0, y.ndim - 1, *range(2, 2 + dims))), (n, outs, *positions))
+    # (N, C, positions, size) → (N, G, C/G·size, positions): per group, a column for every position
+    positions, inner = view.shape[2 : 2 + dims], depth * math.prod(size)
+    view = permute_dims(view, (0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims)))
+    columns = reshape(view, (n, groups, inner, math.prod(positions)))
+    y = reshape(matmul(reshape(weight, (groups, outs // groups, inner)), columns), (n, outs, *positions))
     return y if bias is None else y + reshape(bias, (outs,) + (1,) * dims)
 
 
