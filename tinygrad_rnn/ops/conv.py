@@ -16,7 +16,7 @@ from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.ops.index import as_tensor
 from tinygrad_rnn.ops.linear import matmul
 from tinygrad_rnn.ops.reduce import max, mean, sum
-from tinygrad_rnn.ops.shape import pad, permute_dims, reshape
+from tinygrad_rnn.ops.shape import moveaxis, pad, permute_dims, reshape
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.tensor import Tensor
 
@@ -172,20 +172,27 @@ def _max_pool(x, size, stride, padding, dilation, ceil_mode, dims):
     size, stride, margins, extra = _pooled(f"max_pool{dims}d", x, size, stride, padding, dilation, ceil_mode)
     lowest = -math.inf if x.dtype.kind == "f" else namespace(x.data).iinfo(x.dtype).min
     wide = _padded(x, [(a, b + more) for (a, b), more in zip(margins, extra, strict=True)], lowest)
-    return max(windows(wide, size, stride, dilation), axis=tuple(range(-dims, 0)))
+    return max(_entries(wide, size, stride, dilation), axis=0)
 
 
 def _avg_pool(x, size, stride, padding, ceil_mode, count_include_pad, dims):
     x = as_tensor(x)
     ones = (1,) * dims
     size, stride, margins, extra = _pooled(f"avg_pool{dims}d", x, size, stride, padding, ones, ceil_mode)
-    over, beyond = tuple(range(-dims, 0)), [(0, more) for more in extra]
-    seen = windows(_padded(_padded(x, margins, 0), beyond, 0), size, stride, ones)
+    beyond = [(0, more) for more in extra]
+    seen = _entries(_padded(_padded(x, margins, 0), beyond, 0), size, stride, ones)
     if not any(extra) and (count_include_pad or not any(map(any, margins))):
-        return mean(seen, axis=over)
+        return mean(seen, axis=0)
     counted = Tensor(namespace(x.data).ones(x.shape[-dims:], dtype=x.dtype))
     counted = _padded(_padded(counted, margins, int(count_include_pad)), beyond, 0)
-    return sum(seen, axis=over) / sum(windows(counted, size, stride, ones), axis=over)
+    return sum(seen, axis=0) / sum(_entries(counted, size, stride, ones), axis=0)
+
+
+def _entries(x, size, stride, dilation):
+    """(size, …, positions): first the windows' first entries, then their second; quick to reduce over."""
+    dims = len(size)
+    view = moveaxis(windows(x, size, stride, dilation), tuple(range(-dims, 0)), tuple(range(dims)))
+    return reshape(view, (math.prod(size), *view.shape[dims:]))
 
 
 def _padded(x, margins, value):
