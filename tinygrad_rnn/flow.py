@@ -196,6 +196,8 @@ class Flow:
     def graph(self, level: Level = "op") -> Graph:
         """The traced graph at that level, with a norm and a projection on every edge that a gradient took."""
         whole = self._graph.quotient(level)
+        if level == "layer":
+            return self._layers(whole)
 
         def weighed(e: Edge) -> Edge:
             made = self._found.get(e.via)
@@ -208,6 +210,28 @@ class Flow:
             return replace(v, norm=self._found[shown].norm) if shown in self._found else v
 
         return Graph(tuple(map(measured, whole.nodes)), tuple(map(weighed, whole.edges)), level, whole.notes)
+
+    def _layers(self, whole: Graph) -> Graph:
+        """The norms of whole sequences: what passes at different steps is one long vector."""
+        groups = group(self._graph, "layer")
+        passed: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+        left: dict[str, float] = defaultdict(float)
+        for name, made in self._found.items():
+            ways = {to: pair for (to, _), pair in made.edges["layer"].items() if to != groups.get(name)}
+            for to, (norm, projection) in ways.items():
+                square, along = passed[groups[name], to]
+                passed[groups[name], to] = square + norm**2, along + projection * made.norm
+            if ways:
+                left[groups[name]] += made.norm**2
+
+        def weighed(e: Edge) -> Edge:
+            if e.cut or (e.source, e.target) not in passed:
+                return e
+            (square, along), norm = passed[e.source, e.target], left[e.source] ** 0.5
+            return replace(e, norm=square**0.5, projection=along / norm if norm else 0.0)
+
+        nodes = (replace(v, norm=left[v.id] ** 0.5) if v.id in left else v for v in whole.nodes)
+        return replace(whole, nodes=tuple(nodes), edges=tuple(map(weighed, whole.edges)))
 
     def _is_state(self, vertex: str) -> bool:
         return vertex in self._found and vertex.rpartition(".")[2] == "h"

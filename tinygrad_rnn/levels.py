@@ -5,9 +5,11 @@ A level is a grouping of a trace's vertices; the drawing and the gradient on its
 - "gate": inside a cell, an operation without a name goes into the named value that it alone serves (in an
   LSTM, f·c₋ and i·g become part of c). What serves several, the pre-activations, is a box of its own, "a".
 - "cell": all operations of one layer, direction and time step.
-- "layer": all operations of one layer and direction, and everything of one module outside the layers.
+- "layer": all operations of one layer and direction; what else there is at every step is one vertex, too.
 
-Parameters, named inputs, cuts and outputs stay what they are; unnamed constants are left out.
+Outside the layers all operations of one innermost module are one vertex, and so is a chain of additions (a
+loss summed step by step). Parameters, named inputs, cuts and outputs stay what they are; unnamed constants
+are left out. No grouping makes a cycle: a module that is called twice in a row stays apart.
 """
 
 from __future__ import annotations
@@ -31,26 +33,69 @@ def group(graph: Graph, level: str) -> dict[str, str]:
         return {v.id: v.id for v in graph.nodes}
     if level not in ("gate", "cell", "layer"):
         raise ValueError(f"expected level 'op', 'gate', 'cell' or 'layer', got {level!r}")
+    modules = {v.module for v in graph.nodes if v.layer is None}
+    inner = {m for m in modules if m and not any(other.startswith(f"{m}.") for other in modules)}
     groups: dict[str, str] = {}
     for v in graph.nodes:
         if v.kind in _OWN:
-            groups[v.id] = v.id
+            groups[v.id] = _timeless(v) if level == "layer" else v.id
         elif v.kind != "constant":
-            groups[v.id] = _place(v, level)
+            groups[v.id] = _place(v, level, inner)
+    groups |= _chains(graph, groups)
+    _dissolve_cycles(graph, groups)
     if level == "gate":
         _split_cells_into_gates(graph, groups)
     return groups
 
 
-def _place(v: Vertex, level: str) -> str:
+def _place(v: Vertex, level: str, inner: set[str]) -> str:
     if v.layer is not None and v.direction is not None:
         cell = v.id.split(f"l{v.layer}.{SHORT[v.direction]}")[0] + f"l{v.layer}.{SHORT[v.direction]}"
         return cell if level == "layer" or v.time is None else f"{cell}.t{v.time}"
-    if level == "layer":
-        return v.module or v.id
-    if v.module and v.layer is None and v.op not in JOINS:
-        return v.module if v.time is None else f"{v.module}.t{v.time}"
-    return v.id
+    if v.module in inner and v.op not in JOINS:
+        return v.module if v.time is None or level == "layer" else f"{v.module}.t{v.time}"
+    return _timeless(v) if level == "layer" else v.id
+
+
+def _timeless(v: Vertex) -> str:
+    """The vertex's id without its time."""
+    return ".".join(part for part in v.id.split(".") if part != f"t{v.time}")
+
+
+def _chains(graph: Graph, groups: dict[str, str]) -> dict[str, str]:
+    """Additions that only serve another addition, each with the last of its chain."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for edge in graph.edges:
+        users[edge.source].add(edge.target)
+    plain = {v.id for v in graph.nodes if v.op == "add" and v.layer is None and groups.get(v.id) == v.id}
+    plain -= {v.id for v in graph.nodes if v.kind in _OWN}
+    last: dict[str, str] = {}
+    for v in reversed(graph.nodes):
+        if v.id in plain:
+            (user, *others) = users[v.id] or {v.id}
+            last[v.id] = last.get(user, v.id) if not others else v.id
+    return last
+
+
+def _dissolve_cycles(graph: Graph, groups: dict[str, str]) -> None:
+    """Take apart the groups without which there would be no cycle."""
+    waiting: dict[str, int] = dict.fromkeys(groups.values(), 0)
+    readers: dict[str, list[str]] = defaultdict(list)
+    for edge in graph.edges:
+        a, b = groups.get(edge.source), groups.get(edge.target)
+        if a is not None and b is not None and a != b:
+            readers[a].append(b)
+            waiting[b] += 1
+    ready = [name for name, count in waiting.items() if not count]
+    for name in ready:
+        for reader in readers[name]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    stuck = waiting.keys() - set(ready)
+    for v in graph.nodes:
+        if v.layer is None and groups.get(v.id) in stuck:
+            groups[v.id] = v.id
 
 
 JOINS = ("stack", "concatenate")

@@ -95,7 +95,8 @@ class Graph:
     def quotient(self, level: Level) -> Graph:
         """This op-level graph, contracted to "gate", "cell" or "layer" (see `levels`).
 
-        Edges between two groups stay apart by the value they carry (`via`), so that h and c do not blur.
+        Edges between two groups stay apart by the value they carry (`via`), so that h and c do not blur;
+        between layers they carry whole sequences, and are one.
         """
         if level == self.level:
             return self
@@ -106,14 +107,15 @@ class Graph:
         for v in self.nodes:
             if v.id in groups:
                 members.setdefault(groups[v.id], []).append(v)
-        edges: dict[tuple[str, str, str], Edge] = {}
+        edges: dict[tuple[str, str, str, bool], Edge] = {}
         for e in self.edges:
             source, target = groups.get(e.source), groups.get(e.target)
             if source is None or target is None or source == target:
                 continue
-            key = (source, target, e.source)
-            if key not in edges:
-                edges[key] = replace(e, source=source, target=target, norm=None, projection=None)
+            via = "" if level == "layer" else e.source
+            if (source, target, via, e.cut) not in edges:
+                made = replace(e, source=source, target=target, via=via, norm=None, projection=None)
+                edges[source, target, via, e.cut] = made
         nodes = tuple(_contracted(i, found, level) for i, found in members.items())
         return Graph(nodes, tuple(edges.values()), level, self.notes)
 
@@ -174,14 +176,21 @@ def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
             formula=shown.formula or formula, members=tuple(v.id for v in members),
         )  # fmt: skip
     inside = last.direction is not None
+    kinds, times = {v.kind for v in members}, {v.time for v in members}
+    label = group_id
+    if inside:
+        label = "" if level == "cell" else f"layer {last.layer} {'←' if last.direction == 'reverse' else '→'}"
+    elif len(members) > 1 and len({v.op for v in members}) == 1:
+        label = f"{first.label or first.op} × {len(members)}"
+    elif group_id.rpartition(".")[2].isdigit():
+        label = f"{group_id} {last.op}"
     return Vertex(
         id=group_id,
         op="cell" if inside and level == "cell" else "layer" if inside else "module",
-        kind="cut" if all(v.kind == "cut" for v in members) else "cell" if inside else "op",
-        label="" if inside else group_id,
-        shape=last.shape, dtype=last.dtype, module=last.module, layer=last.layer, direction=last.direction,
-        time=last.time if level != "layer" else None, backward=all(v.backward for v in members),
-        members=tuple(v.id for v in members),
+        kind="cell" if inside and kinds != {"cut"} else kinds.pop() if len(kinds) == 1 else "op",
+        label=label, shape=last.shape, dtype=last.dtype, module=last.module, layer=last.layer,
+        direction=last.direction, time=last.time if level != "layer" and len(times) == 1 else None,
+        backward=all(v.backward for v in members), members=tuple(v.id for v in members),
     )  # fmt: skip
 
 

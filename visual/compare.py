@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.fold import NOTABLE, Link, notable
 from visual.gradients import measure
+from visual.page import edge_names
 from visual.paths import middle
 from visual.picture import Arrow, Box, Element, Group, Picture, Text, moved
 from visual.style import number
 from visual.style import style as style_of
-from visual.unroll import edge_names, unrolled
+from visual.unroll import unrolled
 
 SIDE_BY_SIDE = 760.0
 """Wider pictures stand one above the other."""
@@ -226,7 +227,10 @@ def _prefixed(e: Element, side: str) -> Element:
 
 def _mark(e: Element, d: Difference, alarm: str) -> Iterator[Element]:
     said, classes = f"{d.id}: {d.what}", ("mark", "difference")
-    if isinstance(e, Arrow):
+    if isinstance(e, Arrow) and "weight" in e.classes:
+        x, y = e.points[0]
+        yield Box("", x, y - 3.5, 3.6, 4, "", "box", alarm, alarm, classes=classes, title=said)
+    elif isinstance(e, Arrow):
         x, y = middle(e.points)
         yield Box("", x, y, 15, 15, "≠", "circle", "none", alarm, alarm, 10, 1.8, classes=classes, title=said)
     elif isinstance(e, Box):

@@ -12,7 +12,7 @@ joints). Parameters and initial states are not placed here: see `rail`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +97,8 @@ class Grid:
     height: float = 46.0
     lanes: int = 1
     """Lanes that rise beside an open cell."""
+    entries: int = 0
+    """Lanes under the lowest row, for what enters open cells from outside."""
     home: dict[str, Home] = field(default_factory=dict)
     storeys: dict[str, int] = field(default_factory=dict)
     """Level of a vertex in the head, the foot or a joint."""
@@ -138,8 +140,11 @@ class Grid:
         return slot.left + slot.width * ((self.half(row) or 0) + 0.5) / self.halves
 
 
-def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
-    """Plan the vertices that are not `placed_elsewhere` (parameters, initial states)."""
+def grid(folded: Folded, placed_elsewhere: set[str], room: Mapping[str, float]) -> Grid:
+    """Plan the vertices that are not `placed_elsewhere` (parameters, initial states).
+
+    `room` says how much of it operations need on their left for what stands in front of them.
+    """
     nodes = [v for v in folded.nodes if v.id not in placed_elsewhere]
     inner = [v for v in nodes if v.layer is not None and v.time is not None]
     rows = sorted({(v.layer or 0, v.direction or "forward") for v in inner})
@@ -168,21 +173,24 @@ def grid(folded: Folded, placed_elsewhere: set[str]) -> Grid:
         left += width
 
     foot, joints, head = _storeys(folded, outside, plan)
-    base = 44.0 + STOREY * (1 + max((plan.storeys[v.id] for v in foot), default=-1))
+    clear = 46.0 + LANE * max(plan.entries - 1, 0)
+    base = clear + 12.0 + STOREY * (1 + max((plan.storeys[v.id] for v in foot), default=-1))
     gap = 76.0 + (LANE * plan.lanes if deep else 0.0)
     for r in range(len(rows)):
         crowd = 1 + max((plan.storeys[v.id] for v in joints if plan.home[v.id][0] == r - 0.5), default=-1)
         plan.bottom.append(plan.bottom[-1] + plan.height + gap + JOINT * crowd if r else base)
     _place_cells(plan, cells, templates)
-    room = 70.0 + (LANE * plan.lanes if deep else 0.0)
-    _place_storeys(plan, foot, folded, lambda v: base - 46.0 - BOX_HEIGHT / 2 - plan.storeys[v.id] * STOREY)
+    low = base - clear - BOX_HEIGHT / 2
+    _place_storeys(plan, foot, folded, room, lambda v: low - plan.storeys[v.id] * STOREY)
     _place_storeys(
         plan,
         joints,
         folded,
+        room,
         lambda v: plan.bottom[int(plan.home[v.id][0] + 0.5)] - 66.0 - plan.storeys[v.id] * JOINT,
     )
-    _place_storeys(plan, head, folded, lambda v: plan.top + room + plan.storeys[v.id] * STOREY)
+    high = plan.top + 70.0 + (LANE * plan.lanes if deep else 0.0)
+    _place_storeys(plan, head, folded, room, lambda v: high + plan.storeys[v.id] * STOREY)
     return plan
 
 
@@ -227,7 +235,9 @@ def _templates(
     if not plan.deep:
         return found, 34.0 if steps > 24 else 46.0
     plan.lanes = max(map(len, rising.values()), default=1)
-    return found, 44.0 + LANE * (plan.lanes + max(map(len, entering.values()), default=1))
+    most = max(map(len, entering.values()), default=1)
+    plan.entries = most if any(t.doors for t, _ in found.values()) else 0
+    return found, 44.0 + LANE * (plan.lanes + most)
 
 
 def inner_name(v: Vertex) -> str:
@@ -291,7 +301,8 @@ def _place_cells(
     for (row, column), members in cells.items():
         x, low = plan.x(row, column), plan.bottom[int(row)]
         if (row, column) not in templates:
-            plan.place[members[0].id] = Rect(x, low + plan.height / 2, *FOLD)
+            tall = plan.height if plan.deep else FOLD[1]
+            plan.place[members[0].id] = Rect(x, low + plan.height / 2, FOLD[0], tall)
             continue
         shape, names = templates[row, column]
         mirror = -1.0 if plan.reverse(row) else 1.0
@@ -313,7 +324,11 @@ def _place_cells(
 
 
 def _place_storeys(
-    plan: Grid, members: Sequence[Vertex], folded: Folded, height_of: Callable[[Vertex], float]
+    plan: Grid,
+    members: Sequence[Vertex],
+    folded: Folded,
+    room: Mapping[str, float],
+    height_of: Callable[[Vertex], float],
 ) -> None:
     """Place the head, foot or joints, storey by storey: under, over or between what each is joined to."""
     joined: dict[str, list[str]] = {v.id: [] for v in members}
@@ -342,7 +357,8 @@ def _place_storeys(
                 wish[v.id] = sum(near) / len(near) if near else plan.right / 2
             extent[v.id] = FOLD[0] if v.kind == "fold" else max(width, 30.0)
         across: dict[str, float] = {}
-        pack(sorted(extent, key=wish.__getitem__), wish, extent, 10.0, across)
+        wide = {name: width + 2 * room.get(name, 0.0) for name, width in extent.items()}
+        pack(sorted(extent, key=wish.__getitem__), wish, wide, 10.0, across)
         for v in storeys[floor]:
             low = BOX_HEIGHT if plan.home[v.id][0] != int(plan.home[v.id][0]) else 0.0
             plan.place[v.id] = Rect(across[v.id], height_of(v), extent[v.id], low * 0.7 or BOX_HEIGHT)

@@ -9,6 +9,7 @@ The initial states stand at the row's beginning, which is its right end where ti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ BAR = 4.5
 """From one bar to the next."""
 LEAST = 20.0
 """Height of a parameter's box with the space under it."""
+BEFORE = 34.0
+"""Between a parameter and the operation that it stands in front of."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +90,27 @@ def floor_of(plan: Grid, name: str) -> int:
     return len(plan.rows) + plan.storeys[name] if row >= len(plan.rows) else -1 - plan.storeys[name]
 
 
-def place_beside(plan: Grid, beside: Mapping[str, str], names: Mapping[str, Vertex]) -> None:
-    """Put the parameters that no step uses in front of the operation that uses them."""
-    stacks: dict[str, list[str]] = {}
+def stacks(beside: Mapping[str, str], names: Mapping[str, Vertex]) -> dict[str, tuple[float, list[str]]]:
+    """The parameters to stand in front of each operation, from the lowest up, and their width."""
+    found: dict[str, list[str]] = {}
     for weight, user in beside.items():
-        stacks.setdefault(user, []).append(weight)
-    for user, stack in stacks.items():
-        box = plan.place[user]
-        width = max(text_width(short(names[weight]), 10) + 14 for weight in stack)
-        for k, weight in enumerate(sorted(stack, reverse=True)):
-            y = box.y + (k - (len(stack) - 1) / 2) * LEAST
-            plan.place[weight] = Rect(box.left - 34 - width / 2, y, width, 16.0)
-            plan.home[weight] = plan.home[user]
+        found.setdefault(user, []).append(weight)
+    return {
+        user: (max(text_width(short(names[w]), 10) for w in weights) + 14, sorted(weights, reverse=True))
+        for user, weights in found.items()
+    }
+
+
+def place_beside(
+    place: dict[str, Rect], beside: Mapping[str, tuple[float, list[str]]], middle: float = math.inf
+) -> None:
+    """Put the parameters that no step uses in front of their operation; right of the `middle`, behind it."""
+    for user, (width, weights) in beside.items():
+        box = place[user]
+        x = box.left - BEFORE - width / 2 if box.x <= middle else box.right + BEFORE + width / 2
+        for k, weight in enumerate(weights):
+            y = box.y + (k - (len(weights) - 1) / 2) * LEAST
+            place[weight] = Rect(x, y, width, 16.0)
 
 
 def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> float:
@@ -206,10 +218,10 @@ def _foothold(plan: Grid, target: str) -> tuple[float, float]:
 
 
 def short(v: Vertex) -> str:
-    """A parameter's name without what its row already says."""
-    name = (v.label or v.id).rpartition(".")[2].removesuffix("_reverse")
-    stem, _, layer = name.rpartition("_l")
-    return stem if stem and layer.isdigit() else name
+    """A parameter's name without what its row already says: "weight_hh", but "readout.weight"."""
+    *modules, name = v.id.split(".")
+    stem, _, layer = name.removesuffix("_reverse").rpartition("_l")
+    return stem if stem and layer.isdigit() else ".".join([*modules[-1:], name])
 
 
 def row_label(plan: Grid, row: int, x: float, look: Look) -> Iterator[Text]:

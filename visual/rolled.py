@@ -62,7 +62,7 @@ def rolled(
             heights.setdefault(row_of(v), (at[v.id].y, v))
     names = _weights(graph)
     width = max([text_width(text, 9.5) for lines in names.values() for text in lines] + [64.0])
-    centre = 28.0 + width + 22.0 + SIDE / 2
+    centre = 28.0 + width + 40.0 + SIDE / 2
     shift = centre + SIDE / 2 + 160.0
     elements = [_shifted(e, shift) for e in grid.elements]
     elements += _drawn(table, graph, found, heights, names, centre)
@@ -152,6 +152,17 @@ def _between_cells(graph: Graph) -> Iterator[tuple[Vertex, Vertex, bool]]:
                 front += [(w, cut or c) for w, c in out.get(name, ())]
 
 
+def _readers(graph: Graph) -> list[str]:
+    """The rows that read the input."""
+    nodes = {v.id: v for v in graph.nodes}
+    ends = ((nodes[e.source], nodes[e.target]) for e in graph.edges)
+    return list(
+        dict.fromkeys(
+            row_of(b) for a, b in ends if a.kind == "input" and a.time is not None and _is_cell(b)
+        )
+    )
+
+
 def _weights(graph: Graph) -> dict[str, list[str]]:
     """The short names of each row's parameters."""
     nodes = {v.id: v for v in graph.nodes}
@@ -216,7 +227,7 @@ def _drawn(
         low, high = heights[e.source][0] + SIDE / 2, heights[e.target][0] - SIDE / 2
         across = order.index(e.target) - order.index(e.source)
         a = x - 10 if e.source.endswith("fwd") else x + 10
-        bow = 0.0 if across == 1 else (-SIDE / 2 - 14 if e.source.endswith("fwd") else SIDE / 2 + 12)
+        bow = 0.0 if across == 1 else -74.0 if e.source.endswith("fwd") else -58.0
         b = a + (6 if e.target.endswith("rev") else -6)
         straight = bezier([(a, low), (b, high)])
         curve = straight if not bow else ((a, low), (x + bow, low + 24), (x + bow, high - 24), (b, high))
@@ -244,12 +255,18 @@ def _drawn(
         for k, name in enumerate(names.get(row, ())):
             shown = fit(name, 150, 9.5)
             yield Text(
-                x - SIDE / 2 - 22, y + 18 - 13 * k, shown, style["weight"], 9.5, "end", classes=("mark",)
+                x - SIDE / 2 - 40, y + 18 - 13 * k, shown, style["weight"], 9.5, "end", classes=("mark",)
             )
     bottom = min(y for y, _ in heights.values()) - SIDE / 2
-    if any(v.kind == "input" and v.time is not None for v in graph.nodes):
+    readers = _readers(graph)
+    if readers:
         yield Text(x, bottom - 50, "x at t", style["ink"], 12, classes=("mark",))
-        yield Arrow("", "", "", bezier([(x, bottom - 34), (x, bottom + 3)]), line, 1.3, classes=("mark",))
+    for row in readers:
+        low, high = bottom - 34, heights[row][0] - SIDE / 2 + 3
+        straight = bezier([(x, low), (x, high)])
+        bowed = ((x, low), (x - 64, low + 8), (x - 64, high - 24), (x - 12, high))
+        curve = bowed if high > bottom + 3 else straight
+        yield Arrow("", "", "", curve, line, 1.3, classes=("mark", "input"))
 
 
 def _shifted(e: Element, dx: float) -> Element:

@@ -9,16 +9,18 @@ the door.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from visual.fold import Link
-from visual.grid import LANE, Grid, Rect
+from visual.grid import FOLD, LANE, Grid, Rect
 from visual.paths import Wire
 from visual.picture import Point
 
 MANY = 3
 """A vertex without a time that is joined to at least so many steps sends its arrows along one bus."""
+CROWD = 6
+"""To a vertex that is joined to more steps than this all ways run level: aslant they would cross."""
 BAR = 60.0
 """A box at least this wide lets arrows in where they come from, instead of near its middle."""
 
@@ -94,7 +96,8 @@ def _plug(plan: Grid, link: Link, here: str, there: str, side: str) -> _Plug:
     box, other = plan.place[here], plan.place[there]
     if side in ("top", "bottom"):
         return _Plug(here, side, (other.x, 0.0), other, False)
-    level = abs(box.y - other.y) < 1.0 and plan.home[here][0] == plan.home[there][0]
+    level = abs(box.y - other.y) < 1.0 or (plan.deep and there in plan.folds)
+    level = level and plan.home[here][0] == plan.home[there][0]
     state = 1.0 if link.edge.via.endswith(".c") else 0.0
     near = abs(other.x - box.x) * (-1.0 if other.y > box.y else 1.0)
     return _Plug(here, side, (round(other.y), state or near), other, level)
@@ -107,9 +110,11 @@ def _spread(rect: Rect, side: str, group: list[_Plug], open_cell: bool) -> None:
     step = min(LANE, (length - 10) / max(len(group) - 1, 1))
     shift = -(len(group) - 1) / 2 * step
     levels = [k for k, plug in enumerate(group) if plug.level]
+    if open_cell and rect.width == FOLD[0] and not upright:
+        _level(rect, side, group)
+        return
     if open_cell and len(levels) == 1:
-        rail = length / 2 - 22 if length > 50 else 0.0
-        shift = rail - levels[0] * step
+        shift = _rail(rect) - levels[0] * step
     for k, plug in enumerate(group):
         along = shift + k * step
         if upright:
@@ -121,23 +126,37 @@ def _spread(rect: Rect, side: str, group: list[_Plug], open_cell: bool) -> None:
             plug.point = rect.right if side == "right" else rect.left, rect.y + along
 
 
+def _rail(rect: Rect) -> float:
+    """How far over its middle a box's state goes on to the next step."""
+    return rect.height / 2 - 22 if rect.height > 50 else 0.0
+
+
+def _level(rect: Rect, side: str, group: Sequence[_Plug]) -> None:
+    """On a fold as high as the cells beside it, each end at the height of the other."""
+    low = rect.bottom + 8
+    for plug in group:
+        y = max(low, min(plug.other.y + _rail(plug.other), rect.top - 8))
+        plug.point = rect.right if side == "right" else rect.left, y
+        low = y + LANE
+
+
 def _apart(rect: Rect, group: Sequence[_Plug]) -> bool:
     """Whether all ends may stand straight over the other box without touching each other."""
     xs = sorted(min(max(plug.other.x, rect.left + 8), rect.right - 8) for plug in group)
     return all(b - a >= LANE for a, b in itertools.pairwise(xs))
 
 
-def _hubs(plan: Grid, links: Sequence[Link]) -> set[str]:
-    """Vertices without a time that are joined to many steps."""
+def _hubs(plan: Grid, links: Sequence[Link]) -> dict[str, int]:
+    """Vertices without a time that are joined to many steps, and to how many."""
     count: dict[str, int] = {}
     for link in links:
         for one, other in ((link.edge.source, link.edge.target), (link.edge.target, link.edge.source)):
             if plan.home[one][1] < 0 <= plan.home[other][1]:
                 count[one] = count.get(one, 0) + 1
-    return {name for name, times in count.items() if times >= MANY}
+    return {name: times for name, times in count.items() if times >= MANY}
 
 
-def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: set[str], lanes: dict[object, int]) -> Wire:
+def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: Mapping[str, int], lanes: dict[object, int]) -> Wire:
     source, target = out.box, into.box
     (r0, c0), (r1, c1) = plan.home[source], plan.home[target]
     a, b = out.point, into.point
@@ -155,7 +174,9 @@ def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: set[str], lanes: dict[objec
     if (source in hubs and c1 >= 0) or (target in hubs and c0 >= 0):
         hub = plan.place[source if source in hubs else target]
         bus = hub.top + 12 if source in hubs else hub.bottom - 12
-        route = _climb(plan, a, (b[0], bus), r0, r1, c0) if target in hubs else ((a[0], bus), (b[0], bus))
+        route: tuple[Point, ...] = ((a[0], bus), (b[0], bus))
+        if target in hubs:
+            route = _climb(plan, a, (b[0], bus), r0, r1, c0, level=hubs[target] > CROWD)
         stub = ((b[0], bus), b) if source in hubs else tuple(route)[:-1] or (a, (a[0], bus))
         return Wire((a, *route, b), stub if len(stub) > 1 else None)
     if abs(a[0] - b[0]) < 1.0 or out.side in ("left", "right"):
@@ -215,7 +236,9 @@ def _beside_frame(
     return *lead, (x, lead[-1][1]), (x, y), (b[0], y), b
 
 
-def _climb(plan: Grid, a: Point, b: Point, r0: float, r1: float, column: int) -> tuple[Point, ...]:
+def _climb(
+    plan: Grid, a: Point, b: Point, r0: float, r1: float, column: int, level: bool = False
+) -> tuple[Point, ...]:
     """The corners of a way up between rows: sideways only in a gap where both halves allow it."""
     if r0 == r1:
         height = b[1] - 12 if b[1] > a[1] else b[1] + 12
@@ -230,7 +253,7 @@ def _climb(plan: Grid, a: Point, b: Point, r0: float, r1: float, column: int) ->
         return (a[0], low), (x, low + 14), (x, high), (b[0], high + 10)
     low, high = _heights(plan, gaps[0] if r0 < 0 else gaps[-1])
     low, high = max(low, a[1] + 5), min(high, b[1] - 5)
-    if r1 >= len(plan.rows) and abs(a[0] - b[0]) > FAR:
+    if r1 >= len(plan.rows) and (level or abs(a[0] - b[0]) > FAR):
         return (a[0], high), (b[0], high)
     return (a[0], min(low, high)), (b[0], max(low, high))
 

@@ -1,0 +1,183 @@
+"""What every picture of a graph has in common: its boxes, frames and words, and the page around them.
+
+A layout decides where things stand; `finished` then adds the title above and the key below and moves all of
+it onto the page, with a text table beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tinygrad_rnn.trace import Graph, Vertex
+from visual import rail
+from visual.cells import WORDS, label
+from visual.fold import Fold, Folded, Link
+from visual.gradients import Look
+from visual.grid import Rect
+from visual.legend import legend
+from visual.picture import Arrow, Box, Element, Group, Picture, Strip, Text, fit, moved, text_width
+from visual.style import Style, number
+
+MARGIN = 28.0
+NARROWEST = 560.0
+"""A picture is at least so wide, so that its key has room."""
+
+
+def finished(
+    elements: list[Element], graph: Graph, short: Folded, look: Look, title: str, style: Style
+) -> Picture:
+    """Title above, key below, everything moved so that the page begins at (0, 0)."""
+    left, bottom, right, top = _extent(elements)
+    right = max(right, left + NARROWEST)
+    kinds = {v.kind for v in short.nodes}
+    bars = any(isinstance(e, Arrow) and "weight" in e.classes for e in elements)
+    cuts = any(link.edge.cut for link in short.links)
+    key, height = legend(look, sorted(kinds), bars, cuts, min(right - left, 1400.0))
+    notes = [*graph.notes]
+    if look.gradients and look.scale is None and "gradients not computed" not in notes:
+        notes.append("gradients not computed")
+    head = 34.0 + 16.0 * len(notes)
+    bottom -= height + 22.0
+    elements = [*elements, *(moved(e, left, bottom + height) for e in key)]
+    elements.append(
+        Text(left, top + head - 8, title, style["ink"], 17, "start", bold=True, classes=("title",))
+    )
+    for k, note in enumerate(notes):
+        elements.append(
+            Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",))
+        )
+    top += head + 10
+    for e in elements:
+        e.x += MARGIN - left
+        e.y += MARGIN - bottom
+    desc = f"{len(short.nodes)} nodes and {len(short.links)} edges at {graph.level} level. " + " ".join(notes)
+    return Picture(
+        right - left + 2 * MARGIN,
+        top - bottom + 2 * MARGIN,
+        tuple(elements),
+        title,
+        desc.strip(),
+        style.theme,
+        style["page"],
+        style["font"],
+        facts=lambda: _rows(short),
+    )
+
+
+def edge_names(links: Sequence[Link]) -> list[str]:
+    """An id for each edge, "source--target", numbered where the same pair is joined more than once."""
+    seen: dict[str, int] = {}
+    names = []
+    for link in links:
+        name = f"{link.edge.source}--{link.edge.target}"
+        seen[name] = seen.get(name, -1) + 1
+        names.append(name if not seen[name] else f"{name}--{seen[name]}")
+    return names
+
+
+def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
+    """The box of a vertex, without what only its view adds."""
+    fill, line = style.kind(v.kind)
+    classes = ["node", f"kind-{v.kind}"]
+    classes += [f"layer-{v.layer}"] if v.layer is not None else []
+    classes += [f"dir-{'rev' if v.direction == 'reverse' else 'fwd'}"] if v.direction else []
+    classes += [f"t-{v.time}"] if v.time is not None else []
+    classes += [f"gate-{v.gate}"] if v.gate else []
+    size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
+    size = 13.0 if v.kind == "input" else size
+    text = rail.short(v) if v.kind == "parameter" else label(v)
+    return Box(
+        v.id,
+        rect.x,
+        rect.y,
+        rect.width,
+        rect.height,
+        fit(text, rect.width - 6, size),
+        "box" if v.kind in ("op", "constant") else "round",
+        fill,
+        line,
+        style["ink"],
+        size,
+        dash="dashed" if v.backward else "solid",
+        classes=tuple(classes),
+        title=describe(v),
+    )
+
+
+def describe(v: Vertex) -> str:
+    """A vertex in words, for its title."""
+    words = [v.id, WORDS.get(v.gate or "", ""), v.formula, *v.rules, shape(v), v.dtype]
+    if v.value:
+        words.append(", ".join(f"{name} {number(value)}" for name, value in v.value.items()))
+    if v.norm is not None:
+        words.append(f"‖∂L/∂value‖ = {number(v.norm)}")
+    return "; ".join(word for word in words if word)
+
+
+def blocks(
+    nodes: Sequence[Vertex], place: Mapping[str, Rect], beside: Mapping[str, str], style: Style
+) -> Iterator[Element]:
+    """A frame around each module's part outside the rows, where nothing else stands in it."""
+    members: dict[str, set[str]] = {}
+    for v in nodes:
+        if v.layer is None and v.time is None and v.module and v.id in place:
+            members.setdefault(v.module.partition(".")[0], set()).add(v.id)
+    for name, inside in members.items():
+        inside |= {weight for weight, user in beside.items() if user in inside}
+        rects = [place[member] for member in inside]
+        left, right = min(r.left for r in rects) - 10, max(r.right for r in rects) + 10
+        bottom, top = min(r.bottom for r in rects) - 10, max(r.top for r in rects) + 24
+        alone = all(
+            r.right < left or r.left > right or r.top < bottom or r.bottom > top
+            for other, r in place.items()
+            if other not in inside
+        )
+        if alone and sum(member not in beside for member in inside) > 1:
+            x, y = (left + right) / 2, (bottom + top) / 2
+            size, line = (right - left, top - bottom), style["quiet"]
+            yield Group(f"block.{name}", x, y, *size, "none", line, "dotted", ("block",), name)
+            yield Text(left + 8, top - 14, name, style["quiet"], 11, "start", bold=True, classes=("block",))
+
+
+def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of everything drawn."""
+    left = bottom = right = top = 0.0
+    curves: dict[int, tuple[float, float, float, float]] = {}
+    for e in elements:
+        match e:
+            case Arrow():
+                if id(e.curve) not in curves:
+                    xs, ys = zip(*e.curve, strict=True)
+                    curves[id(e.curve)] = min(xs), min(ys), max(xs), max(ys)
+                x0, y0, x1, y1 = curves[id(e.curve)]
+            case Text():
+                width = text_width(e.text, e.size)
+                start = {"start": 0.0, "middle": -0.5, "end": -1.0}[e.anchor]
+                x0, y0, x1, y1 = start * width, -e.size * 0.3, (1 + start) * width, e.size
+            case Strip():
+                x0, y0, x1, y1 = 0.0, 0.0, e.width, e.height
+            case _:
+                x0, y0, x1, y1 = -e.width / 2, -e.height / 2, e.width / 2, e.height / 2
+        left = e.x + x0 if e.x + x0 < left else left
+        right = e.x + x1 if e.x + x1 > right else right
+        bottom = e.y + y0 if e.y + y0 < bottom else bottom
+        top = e.y + y1 if e.y + y1 > top else top
+    return left, bottom, right, top
+
+
+def shape(v: Vertex) -> str:
+    """The vertex's shape in words."""
+    return " × ".join(map(str, v.shape))
+
+
+def _rows(short: Folded) -> Iterator[tuple[str, ...]]:
+    """The text table: nodes with their gradients, then edges with theirs."""
+    times: Mapping[str, Fold] = short.folds
+    yield "what", "from", "to", "norm", "projection"
+    for v in short.nodes:
+        norm = str(times[v.id].norms) if v.id in times else number(v.norm)
+        yield v.kind, v.id, "", norm, ""
+    for link in short.links:
+        e = link.edge
+        norm = "cut" if e.cut else str(link.spread) if link.spread else number(e.norm)
+        yield "edge", e.source, e.target, norm, "" if e.projection is None else f"{e.projection:+.3g}"

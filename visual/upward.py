@@ -1,0 +1,94 @@
+"""Any graph that is not unrolled in time: inputs below, results above.
+
+Drawn so are a feedforward net, the operations of anything at all, and the layer level, where a whole sequence
+is one vertex.
+"""
+
+from __future__ import annotations
+
+from tinygrad_rnn.trace import Graph
+from visual import rail
+from visual.cells import label
+from visual.fold import Folded, Link
+from visual.gradients import Look, measure
+from visual.grid import BOX_HEIGHT, Rect
+from visual.layered import layers
+from visual.page import blocks, edge_names, finished, node_box, shape
+from visual.paths import Wire
+from visual.picture import Picture, fit, text_width
+from visual.style import Style
+
+PITCH = 74.0
+"""From one layer to the next."""
+
+
+def layered_drawing(
+    graph: Graph,
+    style: Style,
+    gradients: bool = False,
+    title: str | None = None,
+    look: Look | None = None,
+) -> Picture:
+    """Any graph without time: inputs below, results above, every operation with its shape."""
+    links, names = [Link(e) for e in graph.edges], {v.id: v for v in graph.nodes}
+    beside = _beside(graph)
+    before = rail.stacks(beside, names)
+    sizes = {
+        v.id: max(text_width(label(v), 11), text_width(shape(v), 9), 24.0) + 18
+        for v in graph.nodes
+        if v.id not in beside
+    }
+    room = {user: width + rail.BEFORE for user, (width, _) in before.items()}
+    wide = {name: size + 2 * room.get(name, 0.0) for name, size in sizes.items()}
+    plan = layers(wide, [(e.source, e.target) for e in graph.edges if e.source not in beside], gap=26.0)
+    places = {}
+    for name, size in sizes.items():
+        height = 36.0 if names[name].shape else BOX_HEIGHT
+        places[name] = Rect(plan.across[name], plan.depth[name] * PITCH, size, height)
+    rail.place_beside(places, before, plan.breadth / 2 + 1.0)
+    look = look or measure(style, gradients, links, (v.norm for v in graph.nodes), (), frozenset())
+    doors: dict[tuple[str, bool], list[tuple[float, int]]] = {}
+    for k, e in enumerate(graph.edges):
+        if e.source not in beside:
+            doors.setdefault((e.source, True), []).append((plan.across[e.target], k))
+            doors.setdefault((e.target, False), []).append((plan.across[e.source], k))
+    shift = {}
+    for (name, up), ends in doors.items():
+        step = min(16.0, (sizes[name] - 12) / max(len(ends) - 1, 1))
+        for n, (_, k) in enumerate(sorted(ends)):
+            shift[k, up] = (n - (len(ends) - 1) / 2) * step
+    elements = list(blocks(graph.nodes, places, beside, style))
+    for k, (link, name) in enumerate(zip(links, edge_names(links), strict=True)):
+        e = link.edge
+        a, b = places[e.source], places[e.target]
+        if e.source in beside:
+            start, end = (a.right, b.left) if a.x < b.x else (a.left, b.right)
+            elements += look.edge(link, name, Wire([(start, a.y), (end, b.y + (a.y - b.y) / 2)]))
+            continue
+        lanes = [(x, depth * PITCH) for depth, x in plan.bends[e.source, e.target]]
+        route = [(a.x + shift[k, True], a.top), *lanes, (b.x + shift[k, False], b.bottom)]
+        elements += look.edge(link, name, Wire(route))
+    for v in graph.nodes:
+        box = node_box(v, places[v.id], style)
+        elements.append(box)
+        if v.id in beside:
+            continue
+        text = fit(label(v), box.width - 6, 10.5)
+        box.label, box.size = (f"{text}\n{shape(v)}" if v.shape else text), 10.5
+        elements += [mark for mark in [look.tab(box, v.norm)] if mark]
+    short = Folded(graph.nodes, tuple(links), {})
+    words = "Layers" if graph.level == "layer" else "Operations"
+    return finished(elements, graph, short, look, title or f"{words}, inputs below", style)
+
+
+def _beside(graph: Graph) -> dict[str, str]:
+    """The parameters that one vertex uses beside its data, and which."""
+    kinds = {v.id: v.kind for v in graph.nodes}
+    users: dict[str, list[str]] = {}
+    fed = set()
+    for e in graph.edges:
+        if kinds[e.source] == "parameter":
+            users.setdefault(e.source, []).append(e.target)
+        else:
+            fed.add(e.target)
+    return {weight: found[0] for weight, found in users.items() if len(found) == 1 and found[0] in fed}
