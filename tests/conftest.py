@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,9 @@ settings.load_profile("house")
 
 
 def seed_of(request: pytest.FixtureRequest) -> int:
-    """A seed that differs from test to test, and is the same in every run."""
-    return zlib.crc32(request.node.nodeid.encode())
+    """A seed that differs from test to test, and is the same in every run and on every device."""
+    anywhere = re.sub(r"\[(cpu|strict|cuda)\]|(?<=\[)(cpu|strict|cuda)-", "", request.node.nodeid)
+    return zlib.crc32(anywhere.encode())
 
 
 @pytest.fixture
@@ -42,16 +45,22 @@ def same_start(request: pytest.FixtureRequest) -> Iterator[None]:
     namespaces.set_default_device("cpu")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    """Each device in turn; "cuda" is skipped, with the reason, where there is none."""
-    from tinygrad_rnn.namespaces import DeviceError, library
+@pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each backend in turn, and new arrays made there: NumPy; a strict stand-in for CuPy; CuPy itself.
 
-    try:
-        library(request.param)
-    except DeviceError as missing:
-        pytest.skip(str(missing))
-    return request.param
+    "cuda" is skipped, with the reason, where there is none.
+    """
+    from tests import strict
+    from tinygrad_rnn.namespaces import DeviceError, set_default_device
+
+    with strict.installed() if request.param == "strict" else nullcontext():
+        try:
+            set_default_device("cpu" if request.param == "cpu" else "cuda")
+        except DeviceError as missing:
+            pytest.skip(f"no GPU here: {missing}")
+        yield "cpu" if request.param == "cpu" else "cuda"
+        set_default_device("cpu")
 
 
 @pytest.fixture

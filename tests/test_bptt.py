@@ -8,6 +8,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, ops, optim
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def squared(output, target):
     return ((output - target) ** 2).sum()

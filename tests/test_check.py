@@ -10,6 +10,8 @@ from tinygrad_rnn import ops
 from tinygrad_rnn.check import GradientMismatch, check_grads
 from tinygrad_rnn.primitive import primitive
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 @primitive
 def wrong_at_one(xp, x, /):

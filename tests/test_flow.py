@@ -10,6 +10,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, ops
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def network(kind: str, rng, **options):
     tg.manual_seed(int(rng.integers(1 << 30)))
@@ -97,11 +99,13 @@ def test_in_a_scaled_rotation_gradients_shrink_by_its_radius_at_every_step(radiu
 
 def sweep_to(flow, kind: str) -> np.ndarray:
     """The gradient of the state (h, or h and c) after step 1, the paths through it taken as independent."""
+    from tinygrad_rnn.namespaces import namespace, to_numpy
     from tinygrad_rnn.sweep import sweep
 
     nodes = [flow._row(label, 0, "fwd")[1] for label in ("h", "c")[: 1 + (kind == "LSTM")]]
-    found = sweep({flow._opened.node: np.ones(())}, np, keep=True, targets=nodes, stop=nodes)
-    return np.concatenate([found[node][1] for node in nodes])
+    seed = tg.ones_like(flow._opened).data
+    found = sweep({flow._opened.node: seed}, namespace(seed), keep=True, targets=nodes, stop=nodes)
+    return np.concatenate([to_numpy(found[node][1]) for node in nodes])
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])

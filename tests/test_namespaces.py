@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests import strict
 from tinygrad_rnn import namespaces
 
 
@@ -81,24 +82,82 @@ def test_the_default_device_is_per_thread_and_undone(monkeypatch):
 
 
 def test_where_there_is_no_cuda_the_error_says_what_is_missing(monkeypatch):
-    monkeypatch.setitem(namespaces.sys.modules, "cupy", None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(tg.DeviceError, match=r"tinygrad-rnn\[cuda12\]"):
         tg.zeros(1, device="cuda")
     assert not tg.cuda_available()
 
 
-def test_a_cuda_without_a_driver_or_device_is_told_apart(monkeypatch):
-    def broken():
-        raise RuntimeError("no driver")
+def failing(said):
+    def fail():
+        raise RuntimeError(said)
 
-    for count, said in ((broken, "no driver"), (lambda: 0, "reports none")):
-        runtime = SimpleNamespace(getDeviceCount=count)
-        monkeypatch.setitem(
-            namespaces.sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
-        )
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("driver", "count", "said"),
+    [
+        (0, lambda: 0, "needs an NVIDIA driver, and there is none"),
+        (11080, failing("cudaErrorInsufficientDriver: too old"),
+         r"made for CUDA 12\.9, the driver reaches 11\.8; update the driver, or pip .*rnn\[cuda11\]"),
+        (12090, failing("cudaErrorUnknown: it broke"), "a working CUDA driver; CuPy reports: .*it broke"),
+        (12090, lambda: 0, "the driver reports none"),
+    ],
+)  # fmt: skip
+def test_a_cuda_without_a_driver_or_device_is_told_apart(driver, count, said, monkeypatch):
+    with strict.installed() as cupy:
+        monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: driver)
+        monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", count)
         with pytest.raises(tg.DeviceError, match=said):
             tg.zeros(1, device="cuda")
-    assert np.ndarray in namespaces.SPACES and len(namespaces.SPACES) == 1
+    assert list(namespaces.SPACES) == [np.ndarray]
+
+
+def test_a_cupy_that_is_not_whole_says_so_in_its_own_words(tmp_path, monkeypatch):
+    (tmp_path / "cupy.py").write_text("raise ImportError('libnvrtc is missing\\nmore')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(tg.DeviceError, match=r"installed but not whole: libnvrtc is missing$"):
+        tg.zeros(1, device="cuda")
+
+
+def test_a_device_that_does_not_exist_and_two_that_do_are_named():
+    with strict.installed():
+        with pytest.raises(tg.DeviceError, match=r"'cuda:2' does not exist; the driver reports 2 device"):
+            tg.zeros(1, device="cuda:2")
+        with pytest.raises(tg.DeviceError, match=r"add: expected .* on one device, got cuda:0 and cuda:1"):
+            tg.zeros(1, device="cuda:0") + tg.zeros(1, device="cuda:1")
+        with pytest.raises(tg.DeviceError, match="got cuda:0 and cpu"):
+            tg.zeros(1, device="cuda") + tg.zeros(1)
+
+
+def test_a_gpu_out_of_memory_says_how_much_was_free_and_what_to_try(monkeypatch):
+    def full(*_, **__):
+        raise strict.OutOfMemoryError("Out of memory allocating 8,000,000,000 bytes (allocated so far: 0).")
+
+    said = r"allocating 8,000,000,000 bytes .*; 4\.00 of 16\.00 GiB are free on cuda:0: try a smaller batch"
+    with strict.installed() as cupy:
+        x = tg.ones(2, 2, device="cuda")
+        for name, call in (
+            ("zeros", lambda: tg.zeros(5, device="cuda")), ("matmul", lambda: x @ x),
+            ("stack", lambda: tg.ops.stack([x])),
+        ):  # fmt: skip
+            monkeypatch.setattr(cupy, name, full)
+            with pytest.raises(MemoryError, match=said):
+                call()
+
+
+def test_the_current_gpu_follows_the_arrays_there_and_back():
+    with strict.installed() as cupy:
+        net = tg.nn.LSTM(3, 4, device="cuda:1")
+        x = tg.ones(5, 2, 3, device="cuda:0", requires_grad=True)
+        y = net(x.to("cuda:1"))[0].to("cuda:0").sum()
+        assert (net.weight_hh_l0.device, y.device) == ("cuda:1", "cuda:0")
+        y.backward()
+        assert (x.grad.device, net.weight_hh_l0.grad.device) == ("cuda:0", "cuda:1")
+        tg.optim.Adam(net.parameters()).step()
+        assert cupy.cuda.runtime.getDevice() == 1
 
 
 def test_a_write_is_known_for_every_view_of_the_memory():

@@ -114,14 +114,16 @@ def _check(
 
 def _differences(fn: Callable[..., Any], arrays: Sequence[Any], i: int, cotangents: Sequence[Any]) -> Any:
     """Central differences of ⟨cotangents, fn⟩ by every entry of input i, as a NumPy array."""
-    slopes = np.zeros(arrays[i].shape)
+    xp, host = namespaces.namespace(arrays[i]), namespaces.to_numpy(arrays[i])
+    slopes = np.zeros(host.shape)
     for at in np.ndindex(slopes.shape):
-        step = STEP * max(1.0, abs(float(arrays[i][at])))
+        step = STEP * max(1.0, abs(float(host[at])))
         sides = []
         for sign in (1, -1):
-            moved = arrays[i].copy()
+            moved = host.copy()
             moved[at] += sign * step
-            pairs = zip(cotangents, _values(fn, [*arrays[:i], moved, *arrays[i + 1 :]]), strict=True)
+            values = _values(fn, [*arrays[:i], xp.asarray(moved), *arrays[i + 1 :]])
+            pairs = zip(cotangents, values, strict=True)
             sides.append(sum(float((namespaces.to_numpy(v) * y).sum()) for v, y in pairs))
         slopes[at] = (sides[0] - sides[1]) / (2 * step)
     return slopes
@@ -145,6 +147,7 @@ def _zeros(x: Tensor) -> Tensor:
 
 
 def _float64(x: Any) -> Any:
-    """The input's array: floating ones in float64, in the layout they have."""
-    array = namespaces.asarray(raw(x))
+    """The input's array: floating ones in float64, in the layout they have; data on the default device."""
+    device = None if isinstance(x, Tensor) else namespaces.get_default_device()
+    array = namespaces.asarray(raw(x), device=device)
     return array.astype("float64") if array.dtype.kind == "f" else array

@@ -172,7 +172,7 @@ class _Run:
         roots: dict[Node, Any] = {}
         for i, part, total in zip(self.recorded, g, self.sums, strict=True):
             y = outputs[i]
-            if namespaces.last_write[0] > self.began and not (y.data.sum() == total or total != total):
+            if namespaces.last_write[0] > self.began and y.data.sum().item() != total.item() == total.item():
                 raise InPlaceError(
                     f"expected what {self!r} uses unchanged since the forward pass, got another result now: "
                     "a Tensor that it closes over was written to in place; call backward first"

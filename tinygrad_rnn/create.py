@@ -27,8 +27,10 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     source = data.data if isinstance(data, Tensor) else data
     if isinstance(source, list | tuple):
         source = _nested(source)
+    if device is None and isinstance(data, np.ndarray):
+        device = namespaces.get_default_device()
     array = namespaces.asarray(source, dtype=dtype, device=device)
-    if array is source or (isinstance(source, np.ndarray) and np.shares_memory(array, source)):
+    if array is source or (isinstance(array, np.ndarray) and np.shares_memory(array, source)):
         array = array.copy()
     made = Tensor(array)
     return made.requires_grad_() if requires_grad else made

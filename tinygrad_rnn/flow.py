@@ -61,7 +61,7 @@ class _Weighed:
 
 
 def _dot(a: dict[int, Any], b: dict[int, Any]) -> float:
-    return sum((float((a[k].astype(np.float64) * b[k].astype(np.float64)).sum()) for k in a), 0.0)
+    return sum(((a[k].astype(np.float64) * b[k].astype(np.float64)).sum().item() for k in a), 0.0)
 
 
 def _add(shares: Iterable[_Share]) -> dict[int, Any]:
@@ -283,9 +283,10 @@ class Flow:
         steps = sorted(rows[0], reverse=_DIRECTIONS[direction] == 1)
         sizes = [rows[k][steps[0]].shape[-1] for k in range(len(rows))]
         matrices = np.full((self.h.shape[2], sum(sizes), sum(sizes)), np.nan)
+        xp = namespace(self.loss.data)
         for before, now in pairwise(steps):
             ins = [row[before] for row in rows]
-            matrices[now] = _step_jacobian([row[now] for row in rows], ins, sizes, batch)
+            matrices[now] = _step_jacobian(xp, [row[now] for row in rows], ins, sizes, batch)
         return Jacobians(matrices)
 
     def _row(
@@ -357,19 +358,21 @@ def _index(v: Vertex) -> tuple[int, int, int]:
     return v.layer, _DIRECTIONS[v.direction], v.time
 
 
-def _step_jacobian(outs: list[Node], ins: list[Node], sizes: list[int], batch: int) -> np.ndarray[Any, Any]:
+def _step_jacobian(
+    xp: Any, outs: list[Node], ins: list[Node], sizes: list[int], batch: int
+) -> np.ndarray[Any, Any]:
     """∂outs/∂ins through one step alone, for one row of the batch."""
     matrix = np.zeros((sum(sizes), sum(sizes)))
     row = 0
     for out, size in zip(outs, sizes, strict=True):
         for i in range(size):
-            seed = np.zeros(out.shape, dtype=out.dtype)
+            seed = xp.zeros(out.shape, dtype=out.dtype)
             seed.reshape(-1, size)[batch if len(out.shape) > 1 else 0, i] = 1
-            found = sweep({out: seed}, np, keep=True, targets=ins, stop=ins)
+            found = sweep({out: seed}, xp, keep=True, targets=ins, stop=ins)
             column = 0
             for node, width in zip(ins, sizes, strict=True):
                 if node in found:
-                    part = found[node].reshape(-1, width)
+                    part = to_numpy(found[node]).reshape(-1, width)
                     matrix[row, column : column + width] = part[batch if len(node.shape) > 1 else 0]
                 column += width
             row += 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.namespaces import Array
+from tinygrad_rnn.namespaces import SPACES, Array
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.tape import Bundle, Node, mode
 from tinygrad_rnn.tensor import Tensor
@@ -119,8 +119,9 @@ class Anomaly:
 
     @staticmethod
     def _check(value: Any, when: str, where: Callable[[], str]) -> None:
-        if value.dtype.kind == "f" and not abs(value).max(initial=0) < np.inf:
-            found = "NaN" if (value != value).any() else "Inf"
+        xp = SPACES.get(type(value), np)
+        if value.dtype.kind == "f" and not xp.isfinite(value).all().item():
+            found = "NaN" if xp.isnan(value).any().item() else "Inf"
             raise AnomalyError(f"{found} first appeared in the {when} of {where()}")
 
 

@@ -4,14 +4,14 @@ An operation never asks "which backend is on?": it looks at the class of the arr
 the library that made it, NumPy or CuPy, in one dictionary. A device is a name for such a library
 ("cpu", "cuda", "cuda:1"); it matters only where a new array is made out of nothing.
 
-CuPy joins when somebody asks for a CUDA device or passes in a CuPy array. Nothing is imported before.
+CuPy joins when somebody asks for a CUDA device or passes in a CuPy array. Nothing is imported before. A
+thread has one current GPU, on which CuPy computes; it follows the arrays (`namespace`).
 """
 
 from __future__ import annotations
 
 import importlib
 import itertools
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -48,15 +48,21 @@ clock = itertools.count(1)
 
 
 def namespace(array: Array) -> Any:
-    """The library that `array` belongs to; raises TypeError for what is no array of a known backend."""
+    """The library that `array` belongs to, ready to compute on its device.
+
+    Raises TypeError for what is no array of a known backend.
+    """
     kind = type(array)
-    if kind in SPACES:
-        return SPACES[kind]
-    if kind.__module__.partition(".")[0] == "cupy":
-        return _cupy()
-    if isinstance(array, np.ndarray):
-        return np
-    raise TypeError(f"expected an array of a known backend (numpy, cupy), got {kind.__name__}")
+    if kind not in SPACES:
+        if isinstance(array, np.ndarray):
+            return np
+        if kind.__module__.partition(".")[0] != "cupy":
+            raise TypeError(f"expected an array of a known backend (numpy, cupy), got {kind.__name__}")
+        _cupy()
+    xp = SPACES[kind]
+    if xp is not np and array.device.id != xp.cuda.runtime.getDevice():
+        array.device.use()
+    return xp
 
 
 def device_of(array: Array) -> str:
@@ -71,18 +77,43 @@ def _cupy() -> Any:
     """CuPy, checked to have a usable device, and registered; DeviceError says what is missing."""
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as missing:
+    except ModuleNotFoundError as missing:
         raise DeviceError(
             "device 'cuda' needs CuPy, which is missing: pip install 'tinygrad-rnn[cuda12]' or '[cuda13]'"
         ) from missing
+    except ImportError as broken:
+        said = str(broken).strip().partition("\n")[0]
+        raise DeviceError(f"device 'cuda' needs CuPy, which is installed but not whole: {said}") from broken
+    if cupy.ndarray not in SPACES:
+        _check_driver(cupy.cuda.runtime)
+        SPACES[cupy.ndarray] = cupy
+    return cupy
+
+
+def _check_driver(runtime: Any) -> None:
+    """DeviceError where CuPy's CUDA runtime finds no driver, one that is too old for it, or no device."""
+    driver, made_for = cuda_versions(runtime)
+    extra = f"tinygrad-rnn[cuda{driver.partition('.')[0]}]"
+    if driver == "0.0":
+        raise DeviceError("device 'cuda' needs an NVIDIA driver, and there is none (does nvidia-smi run?)")
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        count = runtime.getDeviceCount()
     except Exception as broken:
-        raise DeviceError(f"device 'cuda' needs a working CUDA driver; CuPy reports: {broken}") from broken
+        said = f"needs a working CUDA driver; CuPy reports: {broken}"
+        if "InsufficientDriver" in str(broken):
+            said = (
+                f"needs a CuPy that fits the driver: this one is made for CUDA {made_for}, the driver "
+                f"reaches {driver}; update the driver, or pip install '{extra}'"
+            )
+        raise DeviceError(f"device 'cuda' {said}") from broken
     if count == 0:
         raise DeviceError("device 'cuda' needs a CUDA device; the driver reports none")
-    SPACES[cupy.ndarray] = cupy
-    return cupy
+
+
+def cuda_versions(runtime: Any) -> list[str]:
+    """The CUDA that the driver reaches ("0.0" without one), and the one that CuPy is made for."""
+    versions = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    return [f"{v // 1000}.{v % 1000 // 10}" for v in versions]
 
 
 def cuda_available() -> bool:
@@ -116,18 +147,45 @@ def on_device(device: str | None, make: Callable[[Any], Array]) -> Array:
     if xp is np:
         return make(np)
     with xp.cuda.Device(int(name.partition(":")[2] or 0)):
-        return make(xp)
+        try:
+            return make(xp)
+        except MemoryError as short:
+            raise out_of_memory(short, xp) from short
+
+
+def out_of_memory(short: MemoryError, xp: Any) -> MemoryError:
+    """What a GPU's allocator said, with how much is free there and what to try."""
+    if xp is np:
+        return short
+    free, total = xp.cuda.runtime.memGetInfo()
+    free += xp.get_default_memory_pool().free_bytes()
+    gib = [f"{n / 2**30:.2f}" for n in (free, total)]
+    return MemoryError(
+        f"{str(short).rstrip('.')}; {gib[0]} of {gib[1]} GiB are free on cuda:{xp.cuda.runtime.getDevice()}: "
+        "try a smaller batch, shorter sequences (tg.tbptt), tg.checkpoint_sequence, or no_grad where no "
+        "gradient is needed"
+    )
 
 
 def to_device(array: Array, device: str) -> Array:
-    """The array on that device; itself where it already is there."""
+    """The array on that device; itself where it already is there.
+
+    An array from the host goes by way of CuPy's pinned buffers: the call does not wait for the transfer.
+    """
     here = device_of(array)
     if here == device or (device == "cuda" and here.startswith("cuda")):
         library(device)
         return array
     if device == "cpu":
         return to_numpy(array)
-    return on_device(device, lambda xp: xp.asarray(array))
+    moved = on_device(device, lambda xp: xp.asarray(array))
+    namespace(moved)
+    return moved
+
+
+def on_host(array: Array) -> bool:
+    """Whether the host can look at the values without waiting for a device."""
+    return isinstance(array, np.ndarray)
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -228,6 +286,7 @@ def manual_seed(seed: int) -> None:
 def random_stream(device: str | None = None) -> Any:
     """The device's random generator. Streams of different devices differ, also from the same seed."""
     name = _local.device if device is None else device
+    name = "cuda:0" if name == "cuda" else name
     if name not in _streams:
         _streams[name] = _stream(name, _seed)
     return _streams[name]
@@ -236,7 +295,7 @@ def random_stream(device: str | None = None) -> Any:
 def random_state() -> dict[str, Any]:
     """Where every random stream stands now, for `set_random_state` and `random_replayed`."""
     random_stream()
-    return {name: _state(name, stream) for name, stream in _streams.items()}
+    return {name: _state(name, stream) for name, stream in list(_streams.items())}
 
 
 def _state(name: str, stream: Any) -> Any:
@@ -300,9 +359,3 @@ def written_after(array: Array, time: int) -> bool:
         return False
     entry = _written.get(id(_owner(array)))
     return entry is not None and entry[1] > time
-
-
-def cupy_in_use() -> bool:
-    """Whether CuPy has been registered (it is imported and has a device)."""
-    cupy = sys.modules.get("cupy")
-    return cupy is not None and cupy.ndarray in SPACES

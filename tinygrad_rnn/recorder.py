@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_rnn.namespaces import SCALARS, SPACES, DeviceError, asarray, clock, device_of, namespace
+from tinygrad_rnn.namespaces import (
+    SCALARS,
+    SPACES,
+    DeviceError,
+    asarray,
+    clock,
+    device_of,
+    namespace,
+    out_of_memory,
+)
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.symbols import Symbol
 from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode
@@ -203,6 +212,8 @@ _ARITY = 4
 
 def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Exception:
     """The library's error, with the operation and what came; of its kind, so that `except` still works."""
+    if isinstance(error, MemoryError):
+        error = out_of_memory(error, next((namespace(a) for a in arrays if type(a) in SPACES), np))
     came = ", ".join(f"{a.dtype}{list(a.shape)}" if hasattr(a, "dtype") else repr(a) for a in arrays)
     kind = next((k for k in _KINDS if isinstance(error, k)), None)
     text = str(error).removeprefix(f"{prim.name}: ")

@@ -102,6 +102,9 @@ def sweep(
         g = cotangents.pop(node, None)
         if g is None:
             continue
+        if (type(g) is not kind or xp is not np) and not record:
+            kind = type(g)
+            xp = namespaces.namespace(g) if kind in SPACES else xp
         plan = node.plan
         if plan is None or node.hooks or node.retains or (special and node in special):
             if node in halt:
@@ -120,9 +123,6 @@ def sweep(
                 if watch is not None:
                     watch(node, g, ())
                 continue
-        if type(g) is not kind and not record:
-            kind = type(g)
-            xp = SPACES.get(kind, xp)
         if type(node) is Output:
             bundle = node.parents[0]
             parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))
@@ -258,8 +258,10 @@ def accumulate(node: Node, g: Any, record: bool) -> None:
         if record:
             node.grad = g.clone() if node.grad is None else node.grad + g
         else:
-            total = g if node.grad is None else node.grad.data + g
-            node.grad = Tensor(total if type(total) in SPACES else np.asarray(total))
+            if node.grad is not None:
+                namespaces.namespace(node.grad.data)  # makes its device the current one
+                g = node.grad.data + g
+            node.grad = Tensor(g if type(g) in SPACES else np.asarray(g))
 
 
 def _run_hooks(node: Node, g: Any, record: bool) -> Any:

@@ -26,9 +26,9 @@ def test_embedding_adds_up_the_gradients_of_a_row_used_twice_and_none_for_paddin
     net(tg.tensor([[1, 1], [0, 3]])).sum().backward()
     np.testing.assert_array_equal(net.weight.grad.numpy()[:, 0], [0, 2, 0, 1])
     with pytest.raises(IndexError, match="expected indices from 0 to 3"):
-        net(tg.tensor([4]))
+        net([4])
     with pytest.raises(IndexError, match="got -1 to 0"):
-        net(tg.tensor([0, -1]))
+        net([0, -1])
     with pytest.raises(TypeError, match="expected integer indices"):
         net(tg.tensor([0.0]))
 
@@ -79,11 +79,6 @@ def test_losses_from_logits_do_not_overflow(x):
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
-        (
-            lambda: F.cross_entropy(tg.zeros(2, 4), tg.tensor([0, 4])),
-            ValueError,
-            "class numbers from 0 to 3, got 4",
-        ),
         (lambda: F.cross_entropy(tg.zeros(2, 4), tg.tensor([0])), ValueError, r"targets of shape \(2,\)"),
         (
             lambda: F.cross_entropy(tg.zeros(2, 4), tg.zeros(2, 3)),
@@ -113,6 +108,15 @@ def test_losses_from_logits_do_not_overflow(x):
 def test_a_wrong_call_is_refused_in_one_sentence(call, kind, said):
     with pytest.raises(kind, match=said):
         call()
+
+
+def test_a_class_that_is_not_there_is_refused_where_the_host_sees_it_and_spoils_the_loss_elsewhere(device):
+    call = lambda: F.cross_entropy(tg.zeros(2, 4), tg.tensor([0, 4]))
+    if device == "cpu":
+        with pytest.raises(ValueError, match="class numbers from 0 to 3, got 4"):
+            call()
+    else:
+        assert np.isnan(call().item())
 
 
 def test_orthogonal_starts_are_orthogonal_and_seeded():

@@ -30,7 +30,7 @@ def test_a_sequence_read_at_a_time_begins_there(fused, lengths):
 
 
 def test_one_step_at_a_time_is_one_network_along_time():
-    net, x, state = nn.LSTM(2, 3), tg.randn(4, 1, 2), None
+    net, x, state = nn.LSTM(2, 3, device="cpu"), tg.randn(4, 1, 2, device="cpu"), None  # on kernels
     for t in range(4):
         with tg.at(time=t):
             output, state = net(x[t : t + 1], state)

@@ -12,7 +12,9 @@ from tests.ops.cases import CASES, NO_GRADIENT, Case
 from tinygrad_rnn import ops
 from tinygrad_rnn.check import check_grads
 
-several = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+several = settings(suppress_health_check=[
+    HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture,
+])  # fmt: skip
 smooth = [c for c in CASES if c.differentiable]
 
 
@@ -62,7 +64,8 @@ def outputs(result):
 
 def gradients(case, arrays, params):
     """Values, and the gradients for a fixed cotangent."""
-    xs = [tg.from_numpy(a).requires_grad_() if a.dtype.kind == "f" else tg.from_numpy(a) for a in arrays]
+    xs = [tg.from_numpy(a).to(tg.get_default_device()) for a in arrays]
+    xs = [x.requires_grad_() if x.dtype.kind == "f" else x for x in xs]
     ys = outputs(case.apply(*xs, **params))
     rng = np.random.default_rng(5)
     vs = [tg.tensor(rng.normal(size=y.shape), dtype=y.dtype) for y in ys]

@@ -12,6 +12,8 @@ import visual
 from visual.compare import differences
 from visual.picture import Strip
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def marks(picture):
     return [e for e in picture.elements if "difference" in e.classes]

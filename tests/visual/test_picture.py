@@ -15,6 +15,8 @@ from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.picture import Arrow, Box, Picture, Strip, Text
 from visual.style import THEMES
 
+pytestmark = pytest.mark.usefixtures("device")
+
 NETWORKS = [
     pytest.param(kind, layers, both, level, id=f"{kind}-{layers}-{'bi' if both else 'uni'}-{level}")
     for kind in ("rnn", "gru", "lstm")

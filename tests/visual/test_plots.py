@@ -17,6 +17,8 @@ from visual.picture import Strip, Text
 from visual.plots import MOST, plot_heatmap, plot_influence, plot_weight_gradients
 from visual.style import Style, style
 
+pytestmark = pytest.mark.usefixtures("device")
+
 SVG = "{http://www.w3.org/2000/svg}"
 DENSE = 20_000
 

@@ -10,9 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from tinygrad_rnn.modes import no_grad
+from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn.cells import Cell
 from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.module import Module
@@ -121,11 +120,12 @@ class Recurrent(Recurrence):
     def _asked(self) -> tuple[int, ...]:
         """How many states there are, and how long: try one, then two, … on zeros, until as many come back."""
         cell = self.cells[0]
-        dtype = self._weights_dtype()
+        like = next(self.parameters()).data
+        xp = namespace(like)
         first: Exception | None = None
         for count in range(1, _MOST_STATES + 1):
-            zeros = tuple(_Zeros(np.zeros((1, cell.hidden_size), dtype=dtype)) for _ in range(count))
-            x = Tensor(np.zeros((1, cell.input_size), dtype=dtype))
+            zeros = tuple(_Zeros(xp.zeros((1, cell.hidden_size), dtype=like.dtype)) for _ in range(count))
+            x = Tensor(xp.zeros((1, cell.input_size), dtype=like.dtype))
             try:
                 with no_grad():
                     found = parts(cell.forward(x, zeros if count > 1 else zeros[0]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.modes import no_grad
-from tinygrad_rnn.namespaces import asarray, namespace
+from tinygrad_rnn.namespaces import asarray, namespace, on_host
 from tinygrad_rnn.nn.ctc import ctc_beam_decode, ctc_greedy_decode, ctc_loss
 from tinygrad_rnn.ops import (
     avg_pool1d,
@@ -55,7 +55,7 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
 
     Raises TypeError for indices that are no integers, IndexError for one outside 0…V - 1.
     """
-    at = raw(input) if isinstance(input, Tensor) else asarray(input)
+    at = raw(input) if isinstance(input, Tensor) else asarray(input, device=weight.device)
     if at.dtype.kind not in "iu":
         raise TypeError(f"expected integer indices, got {at.dtype}")
     return ops.embedding(Tensor(at), weight, padding_idx)  # type: ignore[no-any-return]
@@ -70,8 +70,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
             [0, 0, 1]])
     """
     at = raw(tensor) if isinstance(tensor, Tensor) else asarray(tensor)
-    classes = int(at.max()) + 1 if num_classes < 0 else num_classes
-    return (Tensor(at[..., None]) == asarray(np.arange(classes))).astype(np.int64)  # type: ignore[no-any-return]
+    classes = at.max().item() + 1 if num_classes < 0 else num_classes
+    return (Tensor(at[..., None]) == namespace(at).arange(classes)).astype(np.int64)  # type: ignore[no-any-return]
 
 
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Any:
@@ -267,7 +267,7 @@ def nll_loss(
     axis = 0 if input.ndim == 1 else 1
     at, there, factor = _classes(input, target, weight, ignore_index, axis)
     picked = _pick(input, at, axis)
-    if weight is None and there.data.all():
+    if weight is None and on_host(there.data) and there.data.all():
         return _reduced(-picked, reduction)
     loss = -picked * factor
     return ops.sum(loss) / _total(factor) if reduction == "mean" else _reduced(loss, reduction)
@@ -275,7 +275,7 @@ def nll_loss(
 
 def _classes(input: Any, target: Any, weight: Any, ignore_index: int, axis: int) -> tuple[Any, Any, Any]:
     """Class numbers (zero where ignored), where they count, and how much."""
-    at = raw(target) if isinstance(target, Tensor) else asarray(target)
+    at = raw(target) if isinstance(target, Tensor) else asarray(target, device=input.device)
     expected = input.shape[:axis] + input.shape[axis + 1 :]
     if at.dtype.kind not in "iu":
         raise TypeError(f"expected integer class numbers, or probabilities as a Tensor, got {at.dtype}")
@@ -284,13 +284,13 @@ def _classes(input: Any, target: Any, weight: Any, ignore_index: int, axis: int)
             f"expected targets of shape {expected} for input {input.shape}, got {tuple(at.shape)}"
         )
     there = at != ignore_index
-    wrong = at[there & ((at < 0) | (at >= input.shape[axis]))]
-    if wrong.size:
+    wrong = there & ((at < 0) | (at >= input.shape[axis]))
+    if on_host(at) and wrong.any():
         raise ValueError(
-            f"expected class numbers from 0 to {input.shape[axis] - 1}, got {int(wrong.ravel()[0])}"
+            f"expected class numbers from 0 to {input.shape[axis] - 1}, got {int(at[wrong][0])}"
         )
-    at = at * there
-    counted = there.astype(input.dtype)
+    at = at * (there & ~wrong)
+    counted = namespace(input.data).where(wrong, math.nan, there).astype(input.dtype)
     return at, Tensor(counted), Tensor(counted if weight is None else counted * raw(weight)[at])
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn import ops
+from tinygrad_rnn.namespaces import on_host
 from tinygrad_rnn.nn import functional, init
 from tinygrad_rnn.nn.module import Module, make_parameter
 from tinygrad_rnn.tensor import Tensor, raw
@@ -68,13 +71,9 @@ class Embedding(Module):
             self.weight.data[padding_idx] = 0.0
 
     def forward(self, x: Any) -> Tensor:
-        """The rows of integers x; IndexError for one that is not in the table."""
-        at = raw(x)
-        if (
-            hasattr(at, "size")
-            and at.size
-            and not (int(at.min()) >= 0 and int(at.max()) < self.num_embeddings)
-        ):
+        """The rows of integers x; IndexError for one that is not in the table (a GPU is not asked)."""
+        at = raw(x) if isinstance(x, Tensor) else np.asarray(x)
+        if on_host(at) and at.size and not (at.min() >= 0 and at.max() < self.num_embeddings):
             raise IndexError(
                 f"expected indices from 0 to {self.num_embeddings - 1}, got {at.min()} to {at.max()}"
             )

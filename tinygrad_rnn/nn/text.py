@@ -71,7 +71,7 @@ class SequenceClassifier(Module):
     def forward(self, texts: str | Sequence[str]) -> Tensor:
         """The logits, (N, classes), of N texts, or of one."""
         numbers, lengths = self.encode([texts] if isinstance(texts, str) else texts)
-        _, state = self.rnn(self.embedding(Tensor(numbers)), lengths=lengths)
+        _, state = self.rnn(self.embedding(numbers), lengths=lengths)
         h = state[0] if isinstance(state, tuple) else state
         top = [h[k] for k in range(-self.rnn.num_directions, 0)]
         return self.head(self.dropout(ops.concatenate(top, axis=-1) if len(top) > 1 else top[0]))  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.namespaces import asarray, get_default_dtype
+from tinygrad_rnn.namespaces import get_default_dtype, on_device
 from tinygrad_rnn.nn.attention import MultiheadAttention
 from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.linear import Dropout, Linear
@@ -50,7 +50,8 @@ class PositionalEncoding(Module):
         angles = np.arange(max_len)[:, None] * rates
         table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(max_len, -1)[:, :d_model]
         kind = get_default_dtype() if dtype is None else dtype
-        self.register_buffer("pe", Tensor(asarray(table.astype(kind), device=device)), persistent=False)
+        places = on_device(device, lambda xp: xp.asarray(table, dtype=kind))
+        self.register_buffer("pe", Tensor(places), persistent=False)
 
     def forward(self, x: Any) -> Any:
         """x, told where each of its steps stands."""

@@ -36,7 +36,10 @@ def place(xp, source, /, key, shape):
         y[key] = source
     else:
         at = xp.arange(y.size).reshape(shape)[key]  # one number per entry: five times faster than rows
-        xp.add.at(y.reshape(-1), at.reshape(-1), xp.broadcast_to(source, at.shape).reshape(-1))
+        there, put = y.reshape(-1), xp.broadcast_to(source, at.shape).reshape(-1)
+        if y.dtype == "int64":  # CUDA adds atomically without a sign, which is the same modulo 2⁶⁴
+            there, put = there.view("uint64"), put.view("uint64")
+        xp.add.at(there, at.reshape(-1), put)
     return y
 
 

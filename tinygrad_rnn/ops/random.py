@@ -21,6 +21,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     x = as_tensor(x)
     if not training or p == 0:
         return x
+    xp = namespaces.namespace(x.data)
     keep = namespaces.random_stream(x.device).random(x.shape, dtype="float32") >= p
     scale = 0.0 if p == 1 else 1 / (1 - p)
-    return x * Tensor(namespaces.namespace(x.data).asarray(keep, dtype=x.dtype) * scale)
+    return x * Tensor(xp.asarray(keep, dtype=x.dtype) * scale)
