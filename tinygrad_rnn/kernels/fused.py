@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.kernels.loops import Kernel, kernel_of
-from tinygrad_rnn.kernels.passes import Length
+from tinygrad_rnn.kernels.passes import Length, log
 from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
 from tinygrad_rnn.modes import enable_grad
@@ -24,7 +24,7 @@ from tinygrad_rnn.sweep import sweep
 from tinygrad_rnn.tape import Bundle, Node, Output, mode
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["FusedPlan", "Layer", "NotCompilable", "run_layer"]
+__all__ = ["FusedPlan", "Layer", "NotCompilable", "log", "run_layer"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 

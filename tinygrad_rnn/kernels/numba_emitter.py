@@ -3,22 +3,14 @@
 Each assignment becomes one simple loop over a row that stays in the first cache: that is what compilers
 vectorise (one long loop over a dozen arrays they do not). tanh is a quotient of two polynomials in float32,
 within 3e-7 of the true one, and sigmoid is ½tanh(½x) + ½. Sizes are arguments, so one compilation serves all;
-the text is written to a cache folder, where Numba keeps the machine code beside it.
+`native` keeps its machine code.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import logging
-import os
-import sys
-import tempfile
-import time
+import itertools
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +18,6 @@ import numpy as np
 from tinygrad_rnn.kernels.buffers import Homes, Step, reads, whole
 from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
 from tinygrad_rnn.symbols import Symbol
-
-log = logging.getLogger("tinygrad_rnn")
 
 TEXTS = {
     "copy": "{0}", "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}",
@@ -51,6 +41,16 @@ _TIMES = {
     "old": ["old"],
     "new": ["new"],
 }
+_SHAPES = {
+    "steps": ["steps", "rows"],
+    "states": ["steps + 1", "rows"],
+    "pair": ["2", "rows"],
+    "rows": ["rows"],
+    "row": [],
+    "vector": [],
+}
+_NUMBERS = ("T", "backwards", "before", "gemm", "gemv", "bits", "steps", "rows")
+"""What a loop is told first; then come three numbers for each weight matrix, then the sizes."""
 _ARRAYS = 4
 """At most so many arrays are read in one loop."""
 
@@ -58,15 +58,17 @@ _PRELUDE = """\
 import math
 import numba
 import numpy as np
-from tinygrad_rnn.kernels.blas import multiply
+from numba import carray, types
+from tinygrad_rnn.kernels.products import multiply
 
 number = np.{dtype}
 one, zero, half = number(1), number(0), number(0.5)
 fast = {{"nsz", "arcp", "contract", "afn", "reassoc"}}  # but NaN stays NaN
+quick = {{"fastmath": fast, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}}
 
 {tanh}
 
-@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+@numba.njit(**quick)
 def sigmoid(x):
     return half * tanh(half * x) + half
 
@@ -74,7 +76,7 @@ def sigmoid(x):
 """
 _TANH = {
     "float32": '''\
-@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+@numba.njit(**quick)
 def tanh(x):
     """Degree 13 over 6 in x, minimax on ±7.9 and clamped there (the form that Eigen uses)."""
     x = -number(7.905311) if x < -number(7.905311) else number(7.905311) if x > number(7.905311) else x
@@ -88,7 +90,7 @@ def tanh(x):
     return p / q
 ''',
     "float64": """\
-@numba.njit(fastmath=fast, error_model="numpy", nogil=True)
+@numba.njit(**quick)
 def tanh(x):
     return math.tanh(x)
 """,
@@ -97,60 +99,18 @@ def tanh(x):
 
 @dataclass
 class Loop:
-    """A loop over time: its text, the arrays it takes, its buffers, and the sizes it is to be told."""
+    """A loop over time: its text, the arrays it takes, its buffers, and the sizes it is to be told.
+
+    `loop(numbers, counts, arrays)` takes addresses: of integers (steps to run, whether backwards, which
+    neighbour of a step comes before it, gemm, gemv, their integers' bits, steps and rows of the arrays, of
+    each weight matrix its shape and whether it is to be transposed, sizes), of how many rows take part in
+    each step, and of the arrays' addresses.
+    """
 
     source: str
     arrays: list[str]
     buffers: dict[str, tuple[str, int]]
     sizes: list[int]
-
-    def compiled(self) -> Callable[..., None]:
-        """loop(T, backwards, before, gemm, gemv, bits, sizes, counts, turned, *arrays), kept on disk."""
-        path = _folder() / f"tinygrad_rnn_loop_{hashlib.sha256(self.source.encode()).hexdigest()[:20]}.py"
-        if not path.exists():
-            part = path.with_suffix(f".{os.getpid()}")
-            part.write_text(self.source, encoding="utf-8")
-            part.replace(path)
-        if path.stem not in sys.modules:
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            sys.modules[path.stem] = module  # Numba looks it up there when it reads machine code back
-        return _Announced(sys.modules[path.stem].loop)
-
-
-class _Announced:
-    """A compiled function that says so while its first call makes it wait."""
-
-    def __init__(self, function: Any) -> None:
-        self.function, self.ready = function, False
-
-    def __call__(self, *args: Any) -> None:
-        if not self.ready:
-            log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
-            began = time.perf_counter()
-        self.function(*args)
-        if not self.ready:
-            self.ready = True
-            log.info("kernel ready after %.1f s", time.perf_counter() - began)
-
-
-def _folder() -> Path:
-    """Where kernels are kept: TINYGRAD_RNN_CACHE, the user's cache folder, or a temporary one."""
-    named = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = (
-        Path(named)
-        if named
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
-    )
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        if os.access(base, os.W_OK):
-            return base
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="tinygrad_rnn_"))
 
 
 def emit(schedule: Schedule, dtype: Any) -> Loop:
@@ -174,13 +134,25 @@ class _Writer:
             rows = [line for s in stage if isinstance(s, Assign) for line in self._row(s)]
             if rows:
                 body += ["for n in range(N):", *(f"    {line}" for line in rows)]
-        arrays = [a for a in self.homes.arrays() if a not in self._scratch]
-        scratch = [f"    {n} = np.empty({self._size(width)}, number)" for n, width in self._scratch.items()]
+        parts = self._scratch()
+        buffers = {name: shape for name, shape in self.homes.buffers.items() if name not in parts}
+        arrays = [name for name in self.homes.arrays() if name not in parts]
+        if parts:
+            arrays.append("scratch")
+            buffers["scratch"] = ("row", max(end for _, end in parts.values()))
+        views = [f"    {a} = carray(arrays[{i}], {self._shape(a, buffers)})" for i, a in enumerate(arrays)]
+        views += [f"    {name} = scratch[{self._size(a)}:{self._size(b)}]" for name, (a, b) in parts.items()]
+        first = len(_NUMBERS) + 3 * len(self.schedule.factors)
         lines = [
-            '@numba.njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)',
-            f"def loop(T, backwards, before, gemm, gemv, bits, sizes, counts, turned, {', '.join(arrays)}):",
-            *(f"    size{i} = sizes[{i}]" for i in range(len(self.sizes))),
-            *scratch,
+            f"real = types.CPointer(types.CPointer(types.{dtype}))",
+            "integers = types.CPointer(types.int64)",
+            "",
+            "",
+            "@numba.njit(types.void(integers, integers, real), **quick)",
+            "def loop(numbers, counts, arrays):",
+            *(f"    {name} = numbers[{i}]" for i, name in enumerate(_NUMBERS)),
+            *(f"    size{i} = numbers[{first + i}]" for i in range(len(self.sizes))),
+            *views,
             "    after = 1 - before",
             "    for s in range(T):",
             "        t = T - 1 - s if backwards else s",
@@ -189,13 +161,25 @@ class _Writer:
             "        N = counts[t]",
             *(f"        {line}" for line in body),
         ]
-        buffers = {n: shape for n, shape in self.homes.buffers.items() if n not in self._scratch}
         source = _PRELUDE.format(dtype=dtype, tanh=_TANH[dtype]) + "\n".join([*lines, ""])
         return Loop(source, arrays, buffers, self.sizes)
 
-    @property
-    def _scratch(self) -> dict[str, int]:
-        return {name: width for name, (kind, width) in self.homes.buffers.items() if kind == "row"}
+    def _scratch(self) -> dict[str, tuple[int, int]]:
+        """The buffers of one row each, which lie side by side in one array: from where, to where."""
+        widths = {name: width for name, (kind, width) in self.homes.buffers.items() if kind == "row"}
+        ends = [0, *itertools.accumulate(widths.values())]
+        return dict(zip(widths, itertools.pairwise(ends), strict=True))
+
+    def _shape(self, name: str, buffers: dict[str, tuple[str, int]]) -> str:
+        kind, width = self.schedule.shapes.get(name) or buffers[name]
+        if kind == "matrix":
+            return f"({self._factor(name, 0)}, {self._factor(name, 1)})"
+        return f"({', '.join([*_SHAPES[kind], self._size(width)])},)"
+
+    @staticmethod
+    def _factor(name: str, what: int) -> str:
+        """Rows (0) or columns (1) of a weight matrix, or whether it is to be transposed (2)."""
+        return f"numbers[{len(_NUMBERS) + 3 * int(name.removeprefix('factor')) + what}]"
 
     @staticmethod
     def _crossing(stages: list[list[Step]]) -> set[Any]:
@@ -210,8 +194,8 @@ class _Writer:
         }
 
     def _product(self, step: Product) -> str:
-        a, out = self._rows(step.a), self._rows(step.target)
-        return f"multiply(gemm, gemv, bits, {a}, {step.array}, {out}, turned[{step.array[6:]}])"
+        a, out, turned = self._rows(step.a), self._rows(step.target), self._factor(step.array, 2)
+        return f"multiply(gemm, gemv, bits, {a}, {step.array}, {out}, {turned})"
 
     def _rows(self, value: Any) -> str:
         """All rows of a value, as an array."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 from tinygrad_rnn import namespaces, ops
@@ -50,6 +51,14 @@ def fused(on: bool = True) -> Iterator[None]:
         yield
     finally:
         _mode.fused = before
+
+
+@cache
+def _kernels() -> Any:
+    """`kernels.fused`, loaded at first use, so that importing the library is quick."""
+    from tinygrad_rnn.kernels import fused
+
+    return fused
 
 
 class Recurrence(Module):
@@ -116,11 +125,12 @@ class Recurrence(Module):
         Raises:
             ValueError, TypeError: in one sentence what was expected and what came, before any work.
         """
-        time = here.scope.time
-        with at(start=here.scope.start if time is None else time, time=None):
-            if isinstance(input, PackedSequence):
-                return self._packed(input, hx, lengths, return_gates)
-            return self._padded(input, hx, lengths, return_gates)
+        if here.scope.time is not None:
+            with at(start=here.scope.time, time=None):
+                return self.forward(input, hx, lengths=lengths, return_gates=return_gates)
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths, return_gates)
+        return self._padded(input, hx, lengths, return_gates)
 
     def _padded(self, input: Any, hx: Any, lengths: Any, return_gates: bool | None) -> tuple[Any, ...]:
         x, batched = self._time_first(input)
@@ -145,14 +155,11 @@ class Recurrence(Module):
         self, x: Tensor, starts: list[States], mask: Mask | None, wants_gates: bool
     ) -> tuple[Tensor, list[States], dict[str, Tensor]]:
         """All layers, both directions: output (T, N, D·H), the last states, the gates."""
-        from tinygrad_rnn.kernels.passes import log  # here, so that importing the library is quick
-        from tinygrad_rnn.kernels.program import NotCompilable
-
         if _mode.fused and not wants_gates:
             try:
                 return (*self._run_fused(x, starts, mask), {})
-            except NotCompilable as reason:
-                log.debug("%s runs operation by operation: %s", type(self).__name__, reason)
+            except _kernels().NotCompilable as reason:
+                _kernels().log.debug("%s runs operation by operation: %s", type(self).__name__, reason)
         xs = along_time(x)
         ends: list[States] = []
         gates = _Gates(len(starts), len(xs)) if wants_gates else None
@@ -174,19 +181,18 @@ class Recurrence(Module):
 
     def _run_fused(self, x: Tensor, starts: list[States], mask: Mask | None) -> tuple[Tensor, list[States]]:
         """The same, each layer and direction as one node; raises NotCompilable."""
-        from tinygrad_rnn.kernels.fused import Layer, run_layer
-
+        kernels = _kernels()
         ends: list[States] = []
         names = self._state_names()
         for layer in range(self.num_layers):
             found = []
             for d in range(self.num_directions):
                 readable = self._readable(layer, d, x)
-                made = Layer(
+                made = kernels.Layer(
                     type(self).__name__, readable.step, _definition(readable.run, layer, DIRECTIONS[d], mask),
                     ops.stack if mask is None else mask.stacked, d == 1, layer,
                 )  # fmt: skip
-                y, *end = run_layer(
+                y, *end = kernels.run_layer(
                     made, x, dict(zip(names, starts[len(ends)], strict=True)), readable.weights,
                     lengths=None if mask is None else mask.lengths, constants=readable.constants,
                 )  # fmt: skip

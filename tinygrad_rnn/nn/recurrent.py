@@ -32,6 +32,7 @@ class Weighted(Recurrence):
         self.input_size, self.bias, self.proj_size = input_size, bias, proj_size
         self.recurrent_dropout, self.return_gates = float(recurrent_dropout), return_gates
         self.definition = definition
+        self._places: dict[tuple[int, int], dict[str, str]] = {}
         for layer in range(num_layers):
             width = input_size if layer == 0 else self.num_directions * (proj_size or hidden_size)
             shapes = definition.shapes(width, hidden_size, proj_size, bias)
@@ -39,7 +40,7 @@ class Weighted(Recurrence):
                 cells.make_weights(self, shapes, suffix(layer, d), device, dtype)
                 names = {name + suffix(layer, d): name for name in shapes}
                 cells.start_weights(self, names, hidden_size, forget_bias)
-        self._names = tuple(shapes)
+                self._places[layer, d] = names
 
     def _state_names(self) -> tuple[str, ...]:
         return self.definition.states
@@ -52,8 +53,9 @@ class Weighted(Recurrence):
 
     def weights(self, layer: int, direction: int = 0) -> SimpleNamespace:
         """The weights of one layer and direction, by their short names, as a step reads them."""
-        end = suffix(layer, direction)
-        return SimpleNamespace(keep=None, **{name: getattr(self, name + end) for name in self._names})
+        given = vars(self)
+        places = self._places[layer, direction].items()
+        return SimpleNamespace(keep=None, **{name: given[place] for place, name in places})
 
     def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
         w, step = self.weights(layer, direction), self.definition.step
