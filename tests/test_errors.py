@@ -36,7 +36,7 @@ def state(s: SimpleNamespace) -> Any:
         [t.grad for t in tensors], [t.requires_grad for t in tensors],
         [t.node.hooks if t.node else None for t in tensors],
         [t.node.retains if t.node else None for t in tensors],
-        mode.node, mode.maker, here.scope, tg.get_default_device(), tg.get_default_dtype(),
+        mode.get(), here.scope, tg.get_default_device(), tg.get_default_dtype(),
         dict(namespaces._written), namespaces._seed,
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def hooked(s: Any, returned: Any) -> Any:
         y.backward()
     finally:
         handle.remove()
-        s.w.node.hooks = None
+        s.w.node.hooks.clear()
 
 
 CASES: list[tuple[str, Any, type[Exception], list[str]]] = [

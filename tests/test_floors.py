@@ -23,6 +23,8 @@ FLOORS = {
     "tape": 1,
     "tensor": 1,
     "symbols": 1,
+    "broadcasting": 0,
+    "rows": 1,
     "recorder": 2,
     "primitive": 2,
     "create": 2,

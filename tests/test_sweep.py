@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
+from tinygrad_rnn.broadcasting import stretched
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.sweep import _stretched, sweep
+from tinygrad_rnn.sweep import sweep
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def test_unbroadcasting_undoes_broadcasting(shape, data):
 
 
 def test_a_rule_may_give_less_than_the_inputs_shape():
-    assert _stretched((3,), (2, 3)) == ((), (1, 3))
-    assert _stretched((2, 1), (4, 1, 3)) == ((0,), (1, 1, 1))
+    assert stretched((3,), (2, 3)) == ((), (1, 3))
+    assert stretched((2, 1), (4, 1, 3)) == ((0,), (1, 1, 1))
 
 
 # -- the tape ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tinygrad_rnn import namespaces
 from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.namespaces import clock
 from tinygrad_rnn.primitive import primitive
-from tinygrad_rnn.recorder import origins, record
+from tinygrad_rnn.recorder import origins, several
 from tinygrad_rnn.scope import at, here
 from tinygrad_rnn.sweep import InPlaceError, sweep
 from tinygrad_rnn.tape import Node, Origin, mode
@@ -48,7 +48,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any) -> Any:
     >>> w.grad
     tensor(0.)
     """
-    if mode.node is None:
+    if not mode.get().recording:
         return fn(*args)
     inputs, packed = _flatten(args)
     run = _Run(fn, packed)
@@ -65,7 +65,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any) -> Any:
     parents = origins(tuple(nodes), inputs) + tuple(closed_over)
     arrays = tuple([x.data for x in inputs]) + (None,) * len(closed_over)
     values = tuple([outputs[i].data for i in run.recorded])
-    made = record(mode.node, plan, parents, plan.save(arrays, values, run), values)
+    made = several(plan, parents, plan.save(arrays, values, run), values)
     for i, y in zip(run.recorded, made, strict=True):
         outputs[i] = y
     return unpack(outputs)

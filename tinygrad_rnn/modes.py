@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.namespaces import SPACES, Array
+from tinygrad_rnn.namespaces import SPACES
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import Bundle, Node, mode
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tape import RECORDING, Mode, Node, Output, mode
+from tinygrad_rnn.tensor import Tensor, raw
 
 
 class _Mode(ContextDecorator):
@@ -27,15 +27,15 @@ class _Mode(ContextDecorator):
     def _recreate_cm(self) -> Any:
         return type(self)()  # one for each call: two threads may run one decorated function
 
-    def _change(self) -> None:
+    def _after(self, before: Mode) -> Mode:
         raise NotImplementedError
 
     def __enter__(self) -> None:
-        self._before = (mode.node, mode.maker)
-        self._change()
+        self._before = mode.get()
+        mode.set(self._after(self._before))
 
     def __exit__(self, *exc: object) -> None:
-        mode.node, mode.maker = self._before
+        mode.set(self._before)
 
 
 class no_grad(_Mode):
@@ -48,20 +48,20 @@ class no_grad(_Mode):
     False
     """
 
-    def _change(self) -> None:
-        mode.node = None
+    def _after(self, before: Mode) -> Mode:
+        return Mode(False, before.observer)
 
 
 class enable_grad(_Mode):
     """Record inside the `with` block, also where a surrounding `no_grad` had stopped it."""
 
-    def _change(self) -> None:
-        mode.node = mode.maker
+    def _after(self, before: Mode) -> Mode:
+        return Mode(True, before.observer) if before.observer else RECORDING
 
 
 def is_grad_enabled() -> bool:
     """Whether operations in this thread are being recorded."""
-    return mode.node is not None
+    return mode.get().recording
 
 
 # -- anomalies -----------------------------------------------------------------------------------------
@@ -92,37 +92,31 @@ def _caller() -> str:
 
 
 class Anomaly:
-    """Makes nodes as `Node` does, and looks at every value."""
+    """Looks at every value and every gradient; AnomalyError where one is NaN or Inf."""
 
-    def __call__(self, plan: Any, parents: Any, saved: Any, out: Array) -> Node:
-        """A Node; AnomalyError where its value is one."""
-        return self._look(Node(plan, parents, saved, out), (out,))
+    def look(self, primitive: Any, made: Tensor | tuple[Tensor, ...]) -> None:
+        """Look at the result of an operation."""
+        for y in made if isinstance(made, tuple) else (made,):
+            node = y.node
+            if node is None:
+                self._check(y.data, "forward", f"{primitive.name} ({here.scope}), run at {_caller()}")
+            else:
+                for recorded in (node, *node.parents) if isinstance(node, Output) else (node,):
+                    _lines[recorded] = _caller()
+                self._check(y.data, "forward", describe(node))
 
-    def bundle(self, plan: Any, parents: Any, saved: Any, outs: tuple[Array, ...]) -> Bundle:
-        """A Bundle; AnomalyError where one of its values is one."""
-        return self._look(Bundle(plan, parents, saved, outs), outs)  # type: ignore[return-value]
-
-    def _look(self, node: Node, outs: tuple[Array, ...]) -> Node:
-        _lines[node] = _caller()
-        for out in outs:
-            self._check(out, "forward", lambda: describe(node))
-        return node
-
-    def look(self, primitive: Any, y: Any) -> None:
-        """Look at the result of an operation that is not recorded, since nothing asks for its gradient."""
-        for out in y if type(y) is tuple else (y,):
-            self._check(out, "forward", lambda: f"{primitive.name} ({here.scope}), run at {_caller()}")
-
-    def check_backward(self, node: Node, d: Any) -> None:
-        """Look at what a node sends to one of its parents."""
-        self._check(d.data if isinstance(d, Tensor) else d, "backward", lambda: describe(node))
+    def look_back(self, node: Node, sent: Sequence[Any]) -> None:
+        """Look at what a node sends to its parents."""
+        for d in sent:
+            if d is not None:
+                self._check(raw(d), "backward", describe(node))
 
     @staticmethod
-    def _check(value: Any, when: str, where: Callable[[], str]) -> None:
+    def _check(value: Any, when: str, where: str) -> None:
         xp = SPACES.get(type(value), np)
         if value.dtype.kind == "f" and not xp.isfinite(value).all().item():
             found = "NaN" if xp.isnan(value).any().item() else "Inf"
-            raise AnomalyError(f"{found} first appeared in the {when} of {where()}")
+            raise AnomalyError(f"{found} first appeared in the {when} of {where}")
 
 
 class detect_anomaly(_Mode):
@@ -138,7 +132,5 @@ class detect_anomaly(_Mode):
     tinygrad_rnn.modes.AnomalyError: NaN first appeared in the forward of sqrt (top level), recorded at ...
     """
 
-    def _change(self) -> None:
-        mode.maker = Anomaly()
-        if mode.node is not None:
-            mode.node = mode.maker
+    def _after(self, before: Mode) -> Mode:
+        return Mode(before.recording, Anomaly())

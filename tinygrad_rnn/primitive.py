@@ -28,6 +28,7 @@ from types import FunctionType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from tinygrad_rnn.recorder import REQUIRED, recorder, savers, variadic_recorder
+from tinygrad_rnn.rows import later
 from tinygrad_rnn.symbols import Symbol, symbol, symbolic
 from tinygrad_rnn.tensor import Tensor
 
@@ -76,10 +77,16 @@ class Primitive:
         self.inputs = arguments[1:first] + starred
         self.params = arguments[max(first, 1) :]
         self.rules: dict[str, Callable[..., Any]] = {}
+        self.row_rules: set[str] = set()
         self.plans: list[Plan | Literal[False] | None] = [None] * (1 << len(self.inputs))
         if not self.inputs or (self.variadic and len(self.inputs) > 1):
             raise TypeError(
                 f"expected inputs before a slash, or one starred, in primitive {self.name}; got {names}"
+            )
+        if taken := [p.name for p in (*self.inputs, *self.params) if p.name in "gy" or p.name[0] == "_"]:
+            raise TypeError(
+                f"expected inputs and parameters of {self.name} with names of their own (g and y are the "
+                f"rules', _… the recorder's), got {', '.join(taken)}"
             )
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
@@ -97,6 +104,13 @@ class Primitive:
             self._slots([rule])
             self.rules[name] = rule
         self.plans[:] = [None] * len(self.plans)
+
+    def by_rows(self, *names: str) -> None:
+        """Say of the rules of these inputs that they sum over rows: of g, and of each input they ask for.
+
+        What they would give for many calls is then computed in one (see `rows`).
+        """
+        self.row_rules |= set(names)
 
     def plan(self, mask: int) -> Plan | Literal[False]:
         """The plan for a bit mask of the inputs that ask for a gradient, made once; False without rules."""
@@ -180,13 +194,16 @@ class Plan:
             source, _, what = name.rpartition("_")
             if name in {p.name for p in (*primitive.inputs, *primitive.params)} or name == "y":
                 return name
-            return f"tuple(a.{what} for a in {source})" if primitive.variadic else f"{what}_of({source})"
+            each = f"tuple([_{what}_of(_a) for _a in {source}])"
+            return each if primitive.variadic else f"_{what}_of({source})"
 
         def pulling(rule: Callable[..., Any] | None, index: int) -> str:
             if rule is None:
                 return "None"
             found = {"g": "g", "xp": "xp"} | {n: f"s[{i}]" for i, n in enumerate(self.names)}
-            return f"rule{index}({', '.join(found[n] for n in asked(rule))})"
+            values = ", ".join(found[n] for n in asked(rule))
+            late = primitive.inputs[index].name in primitive.row_rules
+            return f"later(rule{index}, xp, g, {values})" if late else f"rule{index}({values})"
 
         values = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
         saved = f"({''.join(saving(n) + ', ' for n in self.names)})"
@@ -194,7 +211,7 @@ class Plan:
         calls = [pulling(rule, i) for i, rule in enumerate(rules)]
         body = calls[0] if primitive.variadic else f"({''.join(c + ', ' for c in calls)})"
         self.pull_source = f"lambda g, s, xp: {body}"
-        self.pull = eval(self.pull_source, {f"rule{i}": rule for i, rule in enumerate(rules)})
+        self.pull = eval(self.pull_source, {"later": later, **{f"rule{i}": r for i, r in enumerate(rules)}})
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import linecache
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,9 @@ from tinygrad_rnn.namespaces import (
     namespace,
     out_of_memory,
 )
-from tinygrad_rnn.scope import here
+from tinygrad_rnn.scope import current, here
 from tinygrad_rnn.symbols import Symbol
-from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode
+from tinygrad_rnn.tape import RECORDING, Node, Origin, bundle, mode
 from tinygrad_rnn.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -39,42 +39,32 @@ REQUIRED: Any = object()
 _RECORDER = """\
 def recorder({signature}):
     {unwrap}
-    xp = np if {on_host} else SETTLED.get(({classes}))
-    if xp is None:
-        xp, ({arrays}) = agree(primitive, ({arrays}))
+    _xp = _np if {on_host} else _SETTLED.get(({classes}))
+    if _xp is None:
+        _xp, ({arrays}) = _agree(_primitive, ({arrays}))
     try:
-        y = forward(xp, {call})
-    except Exception as error:
-        raise explain(primitive, error, ({arrays})) from error
-    if type(y) is not ndarray and type(y) not in SPACES and type(y) is not tuple:
-        y = xp.asarray(y)
-    make = mode.node
-    mask = {mask}
-    plan = plans[mask]
-    if plan is None:
-        plan = primitive.plan(mask)
-    if make is None or not plan:
-        return plain(primitive, make, y)
-    parents = ({nodes})
-    if mask != {full}:
-        parents = origins(parents, ({originals}))
-    if make is Node and type(y) is not tuple:
-        return plan.record(parents, {saves})
-    return record(make, plan, parents, plan.save({saves}), y)
+        _y = _forward(_xp, {call})
+    except Exception as _error:
+        raise _explain(_primitive, _error, ({arrays})) from _error
+    _mask = {mask}
+    _plan = _plans[_mask]
+    if _plan and type(_y) is _ndarray and _mode() is _RECORDING:
+        return _plan.record(({parents}), {arrays}_y, {params})
+    return _finish(_primitive, _xp, _mask, ({nodes}), ({inputs}), ({arrays}), _y, ({params}))
 """
 
 _UNWRAP = """\
-if isinstance({x}, Tensor):
-        {x}_ = {x}.data; {x}n = {x}.node
-    elif isinstance({x}, Symbol):
-        return Symbol(primitive.name, ({originals}), {params})
+if isinstance({x}, _Tensor):
+        _x{i} = {x}.data; _n{i} = {x}.node
+    elif isinstance({x}, _Symbol):
+        return _Symbol(_primitive.name, ({inputs}), {kinds})
     else:
-        {x}_ = {x} if type({x}) in SCALARS else lift({x}); {x}n = None"""
+        _x{i} = {x} if type({x}) in _SCALARS else _lift({x}); _n{i} = None"""
 
 
 def recorder(prim: Primitive) -> Callable[..., Any]:
     """The recorder of `prim`: a function that writes itself, from the template, when it is first called."""
-    names: dict[str, Any] = {**_TOOLS, "forward": prim.forward, "primitive": prim, "plans": prim.plans}
+    names = {**_TOOLS, "_forward": prim.forward, "_primitive": prim, "_plans": prim.plans}
 
     def become() -> Any:
         written = _written(prim, names)
@@ -82,14 +72,14 @@ def recorder(prim: Primitive) -> Callable[..., Any]:
         made.__kwdefaults__ = written.__kwdefaults__
         return made
 
-    names["become"] = become
+    names["_become"] = become
     made = FunctionType(_unwritten.__code__, names)
     made.__name__ = made.__qualname__ = prim.name
     return made
 
 
 def _unwritten(*args: Any, **params: Any) -> Any:
-    return become()(*args, **params)  # type: ignore[name-defined]  # noqa: F821 (its own globals)
+    return _become()(*args, **params)  # type: ignore[name-defined]  # noqa: F821 (its own globals)
 
 
 def _written(prim: Primitive, names: dict[str, Any]) -> Any:
@@ -97,29 +87,33 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
     xs = [p.name for p in prim.inputs]
     params = [p.name for p in prim.params]
     every = (*prim.inputs, *prim.params)
-    defaults = {f"default_{p.name}": p.default for p in every if p.default is not REQUIRED}
-    spelled = [f"{p.name}=default_{p.name}" * (p.default is not REQUIRED) or p.name for p in every]
+    names |= {f"_default_{p.name}": p.default for p in every if p.default is not REQUIRED}
+    spelled = [f"{p.name}=_default_{p.name}" * (p.default is not REQUIRED) or p.name for p in every]
     keyword_only = next((i for i, p in enumerate(every) if p.keyword_only), None)
     if keyword_only is not None:
         spelled.insert(keyword_only, "*")
-    originals = "".join(f"{x}, " for x in xs)
+
+    def each(text: str) -> str:
+        return "".join(text.format(x=x, i=i) for i, x in enumerate(xs))
+
+    inputs = each("{x}, ")
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
     source = _RECORDER.format(
         signature=", ".join(spelled),
-        unwrap="\n    ".join(_UNWRAP.format(x=x, originals=originals, params=kinds) for x in xs),
-        on_host=" and ".join(f"type({x}_) is ndarray" for x in xs),
-        classes="".join(f"type({x}_), " for x in xs),
-        arrays="".join(f"{x}_, " for x in xs),
-        call=", ".join([f"{x}_" for x in xs] + [f"{p}={p}" for p in params]),
-        mask=" | ".join(
-            f"({x}n is not None) << {i}" if i else f"({x}n is not None)" for i, x in enumerate(xs)
+        unwrap="\n    ".join(_UNWRAP.format(x=x, i=i, inputs=inputs, kinds=kinds) for i, x in enumerate(xs)),
+        on_host=" and ".join(
+            f"(type(_x{i}) is _ndarray{f' or _x{i} is None' * (p.default is None)})"
+            for i, p in enumerate(prim.inputs)
         ),
-        nodes="".join(f"{x}n, " for x in xs),
-        full=(1 << len(xs)) - 1,
-        originals=originals,
-        saves=", ".join([f"{x}_" for x in xs] + ["y"] + params),
+        classes=each("type(_x{i}), "),
+        arrays=each("_x{i}, "),
+        call=each("_x{i}, ") + ", ".join(f"{p}={p}" for p in params),
+        mask=" + ".join(f"({1 << i} if _n{i} is not None else 0)" for i in range(len(xs))),
+        parents=each("_n{i} or _origin({x}), "),
+        nodes=each("_n{i}, "),
+        inputs=inputs,
+        params="".join(f"{p}, " for p in params),
     )
-    names |= defaults
     exec(_compiled(source), names)
     return names["recorder"]
 
@@ -146,15 +140,9 @@ def variadic_recorder(prim: Primitive) -> Callable[..., Any]:
             y = prim.forward(xp, *arrays, **params)
         except Exception as error:
             raise explain(prim, error, arrays) from error
-        if type(y) not in SPACES and type(y) is not tuple:
-            y = xp.asarray(y)
         nodes = tuple([x.node if isinstance(x, Tensor) else None for x in inputs])
-        plan = prim.plan(int(any(n is not None for n in nodes)))
-        make = mode.node
-        if make is None or not plan:
-            return plain(prim, make, y)
-        saved = plan.save(arrays, y, *(params[p.name] for p in prim.params))
-        return record(make, plan, origins(nodes, inputs), saved, y)
+        mask = int(any(n is not None for n in nodes))
+        return finish(prim, xp, mask, nodes, inputs, arrays, y, tuple([params[p.name] for p in prim.params]))
 
     recorder.__name__ = prim.name
     return recorder
@@ -223,71 +211,88 @@ def explain(prim: Primitive, error: Exception, arrays: tuple[Any, ...]) -> Excep
 _KINDS = (np.exceptions.AxisError, IndexError, ValueError, TypeError, MemoryError)
 
 
-def origins(nodes: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The parents, with what is known of those inputs that ask for no gradient."""
-    parents = list(nodes)
-    for i, x in enumerate(inputs):
-        if parents[i] is None and isinstance(x, Tensor):
-            if x.origin is None:
-                x.origin = Origin("", here.scope, False, next(clock))
-            parents[i] = x.origin
-    return tuple(parents)
+def origin(x: Any) -> Origin | None:
+    """What is known of an input that asks for no gradient: it stands among the parents in a Node's place."""
+    if not isinstance(x, Tensor):
+        return None
+    if x.origin is None:
+        x.origin = Origin("", here.scope, False, next(clock))
+    return x.origin
 
 
-def record(make: Any, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], y: Any) -> Any:
-    """What `Plan.record` does, for any maker of nodes; several outputs get a Bundle, and an Output each."""
-    if type(y) is not tuple:
-        return Tensor(y, make(plan, parents, saved, y) if y.dtype.kind == "f" else None)
-    bundle = Bundle(plan, parents, saved, y) if make is Node else make.bundle(plan, parents, saved, y)
-    return tuple([Tensor(part, Output(bundle, i, part)) for i, part in enumerate(y)])
+def origins(nodes: Iterable[Node | None], inputs: Iterable[Any]) -> tuple[Any, ...]:
+    """The parents: every input's Node or Origin."""
+    return tuple([n or origin(x) for n, x in zip(nodes, inputs, strict=True)])
 
 
-def plain(prim: Primitive, make: Any, y: Any) -> Any:
-    """The result of a call that is not recorded."""
-    if make is not None and make is not Node:
-        make.look(prim, y)
-    return Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])
+def finish(
+    prim: Primitive, xp: Any, mask: int, nodes: Sequence[Node | None], inputs: Sequence[Any],
+    arrays: tuple[Any, ...], y: Any, params: tuple[Any, ...],
+) -> Any:  # fmt: skip
+    """The result of a call that is not one NumPy array to be recorded, or is looked at by an observer."""
+    if type(y) is not tuple and type(y) not in SPACES:
+        y = xp.asarray(y)
+    recording, observer = mode.get()
+    plan = recording and prim.plan(mask)
+    values = (arrays,) if prim.variadic else arrays
+    made: Any
+    if not plan:
+        made = Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])
+    elif type(y) is not tuple:
+        made = plan.record(origins(nodes, inputs), *values, y, *params)
+    else:
+        made = several(plan, origins(nodes, inputs), plan.save(*values, y, *params), y)
+    if observer is not None and recording:
+        observer.look(prim, made)
+    return made
+
+
+def several(
+    plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: Sequence[Any]
+) -> tuple[Tensor, ...]:
+    """The outputs of one operation, recorded."""
+    return tuple([Tensor(y, node) for y, node in zip(ys, bundle(plan, parents, saved, ys))])  # noqa: B905
 
 
 _TOOLS: dict[str, Any] = {
-    "Tensor": Tensor, "Symbol": Symbol, "SPACES": SPACES, "SCALARS": frozenset(SCALARS), "SETTLED": SETTLED,
-    "mode": mode, "lift": lift, "agree": agree, "explain": explain, "origins": origins, "record": record,
-    "plain": plain, "np": np, "ndarray": np.ndarray, "Node": Node,
+    "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset(SCALARS), "_SETTLED": SETTLED, "_np": np,
+    "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get, "_lift": lift, "_agree": agree,
+    "_explain": explain, "_origin": origin, "_finish": finish,
 }  # fmt: skip
 
 
 # -- what a plan writes ---------------------------------------------------------------------------------
 
 _SAVERS: dict[str, Any] = {
-    "shape_of": np.shape, "dtype_of": lambda a: getattr(a, "dtype", type(a)), "device_of": device_of,
-    "new": object.__new__, "Node": Node, "Tensor": Tensor, "here": here, "tick": clock.__next__,
+    "_shape_of": np.shape, "_dtype_of": lambda a: getattr(a, "dtype", type(a)), "_device_of": device_of,
+    "_Node": Node, "_Tensor": Tensor, "_new": object.__new__, "_scope": current.get, "_tick": clock.__next__,
 }  # fmt: skip
 
 _RECORD = """\
-def record(parents, {values}):
-    node = new(Node)
-    node.plan = plan
-    node.parents = parents
-    node.saved = {saved}
-    node.shape = y.shape
-    node.dtype = y.dtype
-    if node.dtype.kind != "f":
-        return Tensor(y)
-    node.scope = here.scope
-    node.order = tick()
-    node.label = node.grad = node.hooks = None
-    node.retains = False
-    made = new(Tensor)
-    made.data = y
-    made.node = node
-    made.origin = None
-    return made
+def record(_parents, {values}):
+    _node = _Node()
+    _node.plan = _plan
+    _node.parents = _parents
+    _node.saved = {saved}
+    _node.shape = y.shape
+    _node.dtype = _dtype = y.dtype
+    if _dtype.kind != "f":
+        return _Tensor(y)
+    _node.scope = _scope()
+    _node.order = _tick()
+    _node.label = _node.grad = _node.hooks = None
+    _node.retains = False
+    _made = _new(_Tensor)
+    _made.data = y
+    _made.node = _node
+    _made.origin = None
+    return _made
 """
-"""`Tensor(y, Node(plan, parents, saved, y))`, without the calls: a tenth of a small operation's time."""
+"""`Tensor(y, note(Node(), …))` without the calls, which take as long as a small operation."""
 
 
 def savers(plan: Plan, values: str, saved: str) -> tuple[Callable[..., Any], Callable[..., Tensor]]:
     """`plan.save` and `plan.record`: functions of `values` that keep what `saved` says."""
-    names = {**_SAVERS, "plan": plan}
+    names = {**_SAVERS, "_plan": plan}
     exec(_RECORD.format(values=values, saved=saved), names)
     return eval(f"lambda {values}: {saved}", names), names["record"]

@@ -7,7 +7,7 @@ one. Pictures, flow and error messages read them; the engine itself never does.
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 
@@ -39,8 +39,20 @@ class Scope(NamedTuple):
         return ", ".join(parts) or "top level"
 
 
-class _Here(threading.local):
-    scope = Scope()
+TOP = Scope()
+"""Outside of any network."""
+
+current: ContextVar[Scope] = ContextVar("scope", default=TOP)
+
+
+class _Here:
+    @property
+    def scope(self) -> Scope:
+        return current.get()
+
+    @scope.setter
+    def scope(self, scope: Scope) -> None:
+        current.set(scope)
 
 
 here = _Here()

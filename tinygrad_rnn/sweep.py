@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import namespaces
-from tinygrad_rnn.modes import Anomaly, describe
-from tinygrad_rnn.namespaces import SPACES
+from tinygrad_rnn.broadcasting import fitted
+from tinygrad_rnn.modes import describe
+from tinygrad_rnn.namespaces import SPACES, device_of, on_device
 from tinygrad_rnn.primitive import OUTPUT
+from tinygrad_rnn.rows import Promise, Rows
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode, output
+from tinygrad_rnn.tensor import Tensor, raw
 
 Watch = Callable[[Node, Any, Sequence[Any]], None]
 """Told, for each node swept: the node, its cotangent, and what it sends to each parent."""
@@ -92,9 +93,10 @@ def sweep(
     aims, halt = set(targets or ()), set(stop)
     special = aims | halt
     order = ancestors(roots, halt) if order is None else order
-    wanted = _leading_to(order, aims) if targets is not None else None
-    checking = mode.maker if isinstance(mode.maker, Anomaly) else None
-    cotangents = {node: g for node, g in roots.items() if wanted is None or node in wanted}
+    wanted = set(order) if targets is None else _leading_to(order, aims)
+    observer = mode.get().observer
+    watching = watch is not None or observer is not None
+    cotangents = {node: g for node, g in roots.items() if node in wanted}
     owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
     kind: type | None = None
@@ -102,11 +104,12 @@ def sweep(
         g = cotangents.pop(node, None)
         if g is None:
             continue
-        if (type(g) is not kind or xp is not np) and not record:
+        if type(g) is not kind or (xp is not np and not record):
+            if type(g) is Rows:
+                g = g.now()
             kind = type(g)
             xp = namespaces.namespace(g) if kind in SPACES else xp
-        plan = node.plan
-        if plan is None or node.hooks or node.retains or (special and node in special):
+        if node.hooks is not None or (special and node in special):
             if node in halt:
                 found[node] = g if record else _own(g, xp)
                 if watch is not None:
@@ -115,18 +118,21 @@ def sweep(
             if node.hooks:
                 g = _run_hooks(node, g, record)
                 owned.discard(node)
-            if node.retains and plan is not None:
+            if node.retains and node.plan is not None:
                 accumulate(node, g if record else _own(g, xp), record)
-            if plan is None or node in aims:
+            if node.plan is None or node in aims:
                 found[node] = g if record or node in owned else _own(g, xp)
-            if plan is None or (wanted is not None and wanted.isdisjoint(node.parents)):
+            if node.plan is None or (targets is not None and wanted.isdisjoint(node.parents)):
                 if watch is not None:
                     watch(node, g, ())
                 continue
         if type(node) is Output:
-            bundle = node.parents[0]
-            parts = cotangents.setdefault(bundle, [None] * len(bundle.outputs))
-            parts[node.index] = g if parts[node.index] is None else parts[node.index] + g
+            (whole,) = node.parents
+            parts = cotangents.get(whole)
+            if parts is None:
+                parts = cotangents[whole] = [None] * len(whole.outputs)
+            before = parts[node.index]
+            parts[node.index] = g if before is None else before + g
             if watch is not None:
                 watch(node, g, (g,))
             if not keep:
@@ -134,29 +140,24 @@ def sweep(
             continue
         fresh = False
         if type(node) is Bundle:
-            fresh = not record and getattr(plan, "fresh", False)  # it hands its arrays over
-            g = [
-                xp.zeros(*like) if part is None else part for part, like in zip(g, node.outputs, strict=True)
-            ]
+            g = _completed(g, node)
+            fresh = not record and getattr(node.plan, "fresh", False)  # it hands its arrays over
+        plan: Any = node.plan
         pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
         sent: list[Any] = []
         for parent, d in zip(node.parents, pulled):  # noqa: B905 (its check costs as much as the loop)
-            if (
-                d is None
-                or parent is None
-                or type(parent) is Origin
-                or (wanted is not None and parent not in wanted)
-            ):
-                if watch is not None:
+            if d is None or parent not in wanted:
+                if watching:
                     sent.append(None)
                 continue
-            if d.shape != parent.shape:
-                d = _unbroadcast(d, node, parent, xp)
-            if d.dtype is not parent.dtype and d.dtype != parent.dtype:
-                d = d.astype(parent.dtype)
-            if checking is not None:
-                checking.check_backward(node, d)
-            if watch is not None:
+            if d.shape != parent.shape or d.dtype is not parent.dtype:
+                if type(d) is Promise:
+                    if not watching:
+                        _collect(cotangents, parent, d)
+                        continue
+                    d = Rows(d, parent.shape, parent.dtype).now()
+                d = _fitted(d, node, parent, xp)
+            if watching:
                 sent.append(d)
             there = cotangents.get(parent)
             if there is None:
@@ -167,8 +168,10 @@ def sweep(
                 there += d
             else:
                 cotangents[parent] = there + d
-                if not record and there.ndim:
+                if not record and d.ndim:
                     owned.add(parent)
+        if observer is not None:
+            observer.look_back(node, sent)
         if watch is not None:
             watch(node, g, sent)
         if not keep:
@@ -192,7 +195,7 @@ def lifted(node: Node) -> list[Any]:
         if kind is None:
             values.append(value)
         elif type(node) is Bundle and kind == OUTPUT:
-            values.append(tuple(Tensor(v, Output(node, i, v)) for i, v in enumerate(value)))
+            values.append(tuple(Tensor(v, output(node, i)) for i, v in enumerate(value)))
         elif kind == OUTPUT:
             values.append(Tensor(value, node))
         elif type(value) is tuple:
@@ -217,31 +220,35 @@ def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
     return wanted
 
 
-def _unbroadcast(d: Any, node: Node, parent: Node, xp: Any) -> Any:
-    """Undo broadcasting: sum over the axes that the parent's value was stretched along."""
+def _collect(cotangents: dict[Node, Any], parent: Node, promise: Promise) -> None:
+    """Put a promised cotangent with those promised before."""
+    there = cotangents.get(parent)
+    if type(there) is not Rows:
+        cotangents[parent] = Rows(promise, parent.shape, parent.dtype, there)
+    elif not there.took(promise):
+        cotangents[parent] = Rows(promise, parent.shape, parent.dtype, there.now())
+
+
+def _fitted(d: Any, node: Node, parent: Node, xp: Any) -> Any:
+    """What a node sends to a parent, in the parent's shape and dtype."""
     try:
-        axes, kept = _stretched(d.shape, parent.shape)
+        return fitted(d, parent.shape, parent.dtype, xp)
     except ValueError:
         raise ValueError(
             f"expected the rule of {describe(node)} to give a gradient of shape {parent.shape}, or one that "
             f"it broadcasts to, got {d.shape}"
         ) from None
-    if axes:
-        d = d.sum(axis=axes)
-    if d.shape != kept:
-        d = xp.reshape(d, kept)
-    return d if kept == parent.shape else xp.broadcast_to(d, parent.shape)
 
 
-@lru_cache(maxsize=4096)
-def _stretched(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes of `shape` to sum over, and what is then the shape, for it to broadcast to `to`."""
-    extra = len(shape) - len(to)
-    ends = list(zip(shape[extra:] if extra >= 0 else (1,) * -extra + shape, to, strict=True))
-    if any(n != m and 1 not in (n, m) for n, m in ends):
-        raise ValueError
-    axes = [i + extra for i, (n, m) in enumerate(ends) if m == 1 and n != 1]
-    return (*range(extra), *axes), tuple([1 if m == 1 else n for n, m in ends])
+def _completed(parts: list[Any], whole: Bundle) -> list[Any]:
+    """The cotangents of all outputs: zeros for those that nobody used, on the device of the others."""
+
+    def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+        some = next(part for part in parts if part is not None)
+        made = on_device(device_of(raw(some)), lambda xp: xp.zeros(shape, dtype))
+        return Tensor(made) if isinstance(some, Tensor) else made
+
+    return [zeros(*like) if part is None else part for part, like in zip(parts, whole.outputs, strict=True)]
 
 
 def _own(g: Any, xp: Any) -> Any:

@@ -10,9 +10,9 @@ kept there. An operation with several outputs has a `Bundle` node and one `Outpu
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tinygrad_rnn.namespaces import Array, clock
 from tinygrad_rnn.scope import Scope, here
@@ -20,6 +20,8 @@ from tinygrad_rnn.scope import Scope, here
 if TYPE_CHECKING:
     from tinygrad_rnn.primitive import Plan
     from tinygrad_rnn.tensor import Tensor
+
+NodeT = TypeVar("NodeT", bound="Node")
 
 
 class Origin(NamedTuple):
@@ -46,23 +48,16 @@ class Node:
     """One per input: its Node; an Origin or None where the input asks for no gradient."""
     saved: tuple[Any, ...] | None
     """The arrays and parameters that the rules need; None once the tape has been freed."""
+    shape: tuple[int, ...]
+    dtype: Any
+    scope: Scope
+    order: int
+    """When it was recorded, on the clock of `namespaces`."""
     label: str | None
     grad: Tensor | None
     hooks: dict[int, Callable[[Tensor], Tensor | None]] | None
-
-    def __init__(
-        self, plan: Plan | None, parents: tuple[Any, ...], saved: tuple[Any, ...], out: Array
-    ) -> None:
-        """Record the operation that made `out`."""
-        self.plan = plan
-        self.parents = parents
-        self.saved = saved
-        self.shape = out.shape
-        self.dtype = out.dtype
-        self.scope = here.scope
-        self.order = next(clock)
-        self.label = self.grad = self.hooks = None
-        self.retains = False
+    """None where the sweep has nothing to do but to go on; a leaf has at least an empty dictionary."""
+    retains: bool
 
     @property
     def is_leaf(self) -> bool:
@@ -70,38 +65,70 @@ class Node:
         return self.plan is None
 
 
-class _Nothing:
-    shape = ()
-    dtype = None
-
-
 class Bundle(Node):
     """The node of an operation with several outputs; its cotangent is a list, one entry for each."""
 
     __slots__ = ("outputs",)
-
-    def __init__(self, plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], outs: tuple[Array, ...]):
-        """Record the operation that made `outs`."""
-        Node.__init__(self, plan, parents, saved, _Nothing)  # super() would cost as much as the rest
-        self.outputs = [(out.shape, out.dtype) for out in outs]
+    outputs: list[tuple[tuple[int, ...], Any]]
+    """The shape and dtype of each."""
 
 
 class Output(Node):
     """One output of a Bundle, which is its only parent."""
 
     __slots__ = ("index",)
-
-    def __init__(self, of: Bundle, index: int, out: Array) -> None:
-        """Output number `index` of `of`."""
-        Node.__init__(self, of.plan, (of,), (), out)
-        self.index = index
+    index: int
 
 
-class _Mode(threading.local):
-    node: Any = Node
-    maker: Any = Node
+def note(
+    node: NodeT, plan: Plan | None, parents: tuple[Any, ...], saved: tuple[Any, ...], shape: Any, dtype: Any
+) -> NodeT:
+    """Fill in a new node, here and now; returns it. (An `__init__` would double the cost of making one.)"""
+    node.plan, node.parents, node.saved = plan, parents, saved
+    node.shape, node.dtype = shape, dtype
+    node.scope, node.order = here.scope, next(clock)
+    node.label = node.grad = node.hooks = None
+    node.retains = False
+    return node
 
 
-mode = _Mode()
-"""What makes nodes in this thread: `mode.node` is `mode.maker` (Node, or a watchful stand-in for it), or None
-under `no_grad`."""
+def leaf(array: Array) -> Node:
+    """The node of a value that nothing was recorded before."""
+    node = note(Node(), None, (), (), array.shape, array.dtype)
+    node.hooks = {}
+    return node
+
+
+def bundle(
+    plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], outs: Iterable[Array]
+) -> list[Output]:
+    """The nodes of all outputs of one operation."""
+    whole = note(Bundle(), plan, parents, saved, (), None)
+    whole.outputs = [(out.shape, out.dtype) for out in outs]
+    return [output(whole, i) for i in range(len(whole.outputs))]
+
+
+def output(whole: Bundle, index: int) -> Output:
+    """A node for one output of a bundle."""
+    node = Output()
+    node.plan, node.parents, node.saved = whole.plan, (whole,), ()
+    node.shape, node.dtype = whole.outputs[index]
+    node.scope, node.order = whole.scope, next(clock)
+    node.label = node.grad = node.hooks = None
+    node.retains = False
+    node.index = index
+    return node
+
+
+class Mode(NamedTuple):
+    """Whether operations are recorded, and who looks at every value (see `modes`)."""
+
+    recording: bool = True
+    observer: Any = None
+
+
+RECORDING = Mode()
+"""What every thread begins with."""
+
+mode: ContextVar[Mode] = ContextVar("mode", default=RECORDING)
+"""The mode of this thread."""

@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_rnn import namespaces
 from tinygrad_rnn.namespaces import Array
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import Node, Origin, mode
+from tinygrad_rnn.tape import Node, Origin, leaf, mode
 
 
 class Tensor:
@@ -118,7 +118,7 @@ class Tensor:
             if self.dtype.kind != "f":
                 raise TypeError(f"expected a floating dtype to take gradients of, got {self.dtype}")
             name = self.name
-            self.node = Node(None, (), (), self.data)
+            self.node = leaf(self.data)
             self.node.label = name
         return self
 
@@ -127,6 +127,8 @@ class Tensor:
         if self.node is None:
             raise ValueError("expected a tensor that requires grad, got one that does not: nothing to retain")
         self.node.retains = True
+        if self.node.hooks is None:
+            self.node.hooks = {}
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
         """Call `hook(grad)` when this value's gradient is ready; what it returns replaces it, unless None."""
@@ -223,7 +225,7 @@ class Tensor:
 
     def _writable(self, value: Any) -> Any:
         """The array in `value`, if it may be written into this tensor now; RuntimeError otherwise."""
-        if mode.node is not None:
+        if mode.get().recording:
             recorded = "a tensor" if self.node is not None else "a value"
             if self.node is not None or (isinstance(value, Tensor) and value.node is not None):
                 raise RuntimeError(
@@ -245,7 +247,7 @@ class Tensor:
 
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the entries in place with `source`, a number or values of its shape; returns self."""
-        if not self.is_leaf and mode.node is not None:
+        if not self.is_leaf and mode.get().recording:
             self._writable(source)
         with_values = raw(source)
         if not isinstance(with_values, namespaces.SCALARS):
@@ -263,7 +265,7 @@ class Tensor:
     def _augmented(self, name: str, other: Any) -> Tensor:
         """`t += other` and the like: in place outside the tape, a new recorded value on it."""
         recorded = self.node is not None or (isinstance(other, Tensor) and other.node is not None)
-        if mode.node is not None and recorded:
+        if mode.get().recording and recorded:
             if self.node is not None and self.is_leaf:
                 raise RuntimeError(
                     f"expected {name}= on a recorded value or under no_grad(), got a leaf that requires "

@@ -18,10 +18,10 @@ from tinygrad_rnn.kernels.passes import Length, log
 from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
 from tinygrad_rnn.modes import enable_grad
-from tinygrad_rnn.recorder import origins
+from tinygrad_rnn.recorder import origins, several
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.sweep import sweep
-from tinygrad_rnn.tape import Bundle, Node, Output, mode
+from tinygrad_rnn.tape import Node, mode
 from tinygrad_rnn.tensor import Tensor
 
 __all__ = ["FusedPlan", "Layer", "NotCompilable", "log", "run_layer"]
@@ -156,7 +156,7 @@ def run_layer(
         {n: c.shape[-1] for n, c in rows.items()},
     )  # fmt: skip
     nodes = tuple(t.node for t in inputs)
-    recording = mode.node is not None and any(n is not None for n in nodes)
+    recording = mode.get().recording and any(n is not None for n in nodes)
     order = None if lengths is None else np.argsort(-lengths, kind="stable")
     length = Length(x.shape[0], x.shape[1], None if order is None else lengths[order])
 
@@ -178,14 +178,14 @@ def run_layer(
     )
     saved = (*(t.data for t in inputs), y, _Kept(kept, fixed, dict.fromkeys(asked)))
     with at(layer=layer.number, direction="reverse" if layer.reverse else "forward"):
-        bundle = Bundle(plan, origins(nodes, inputs), saved, (y, *ends))
-        return tuple(Tensor(a, Output(bundle, i, a)) for i, a in enumerate((y, *ends)))
+        return several(plan, origins(nodes, inputs), saved, (y, *ends))
 
 
 def _check(inputs: Sequence[Tensor]) -> None:
     """Raise NotCompilable for inputs that the kernels do not take."""
     first = inputs[0].data
-    if mode.node is not None and mode.node is not Node:
+    recording, observer = mode.get()
+    if recording and observer is not None:
         raise NotCompilable("anomaly detection looks at every operation")
     for t in inputs:
         if type(t.data) is not np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tinygrad_rnn.ops import special
 from tinygrad_rnn.ops.functions import erf
 from tinygrad_rnn.primitive import primitive
 
@@ -15,7 +16,8 @@ __all__ = [
 @primitive
 def sigmoid(xp, x, /):
     """Logistic function, 1/(1 + e⁻ˣ) = ½ tanh(½x) + ½, which cannot overflow."""
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    half = special.half(x)
+    return half * xp.tanh(half * x) + half
 
 
 sigmoid.vjp(x=lambda g, y: g * y * (1 - y))
@@ -72,7 +74,7 @@ softplus.vjp(x=lambda g, xp, x: g * sigmoid.within(xp)(x))
 @primitive
 def silu(xp, x, /):
     """x·sigmoid(x), also called swish."""
-    return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
+    return x * sigmoid.primitive.forward(xp, x)
 
 
 def _silu_rule(g, xp, x):

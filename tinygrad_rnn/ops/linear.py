@@ -59,6 +59,7 @@ def _rows(x, xp):
 
 
 linear.vjp(x=lambda g, xp, weight: xp.matmul(g, weight), weight=_weight_rule, bias=lambda g: g)
+linear.primitive.by_rows("weight", "bias")
 
 
 # -- products of tensors, from products of matrices ----------------------------------------------------

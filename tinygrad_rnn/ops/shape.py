@@ -6,6 +6,8 @@ A rule moves the cotangent the way back. What is a few calls of other operations
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -182,12 +184,16 @@ def split(xp, x, /, indices_or_sections, axis=0):
     """The parts of x along `axis`: so many equal ones, or cut at the indices given; a tuple of views."""
     if not isinstance(indices_or_sections, int):
         return tuple(xp.split(x, indices_or_sections, axis=axis))
-    if indices_or_sections < 1 or x.shape[axis] % indices_or_sections:
-        came = f"{indices_or_sections} of length {x.shape[axis]}"
-        raise ValueError(f"expected sections that divide the axis equally, got {came}")
-    length = x.shape[axis] // indices_or_sections
-    before = (slice(None),) * (axis % x.ndim)
-    return tuple([x[(*before, slice(i * length, (i + 1) * length))] for i in range(indices_or_sections)])
+    return tuple([x[key] for key in _sections(x.shape[axis], indices_or_sections, axis % x.ndim)])
+
+
+@lru_cache
+def _sections(length, count, axis):
+    """The keys of so many equal parts along `axis`."""
+    if count < 1 or length % count:
+        raise ValueError(f"expected sections that divide the axis equally, got {count} of length {length}")
+    ends = range(0, length + 1, length // count) if length else (0,) * (count + 1)
+    return [(slice(None),) * axis + (slice(*pair),) for pair in pairwise(ends)]
 
 
 split.vjp(x=lambda g, xp, axis: xp.concatenate(g, axis=axis))
