@@ -11,7 +11,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.recorder import SETTLED
 from tinygrad_rnn.symbols import symbol, symbolic
-from tinygrad_rnn.tape import Node
+from tinygrad_rnn.tape import Node, note
 
 
 @pytest.fixture
@@ -163,16 +163,13 @@ def test_several_outputs_and_starred_inputs():
     assert tg.grad(y.sum(), a).tolist() == [3.0, 3.0]
 
 
-def test_the_maker_of_nodes_may_stand_in(fused):
-    """A compiled recorder and a stand-in for Node make the same tape."""
-    a, b = t(1, 2), t(3, 4)
-    with tg.detect_anomaly():
-        watched = fused(a, b, scale=2.0)
-    plain = fused(a, b, scale=2.0)
-    for name in ("plan", "parents", "shape", "dtype", "scope", "label", "grad", "hooks", "retains"):
-        assert getattr(watched.node, name) == getattr(plain.node, name), name
-    assert set(Node.__slots__) >= {"plan", "parents", "saved", "shape", "dtype", "scope", "order"}
-    assert watched.node.order < plain.node.order
+def test_a_compiled_recorder_fills_a_node_as_note_does(fused):
+    y = fused(t(1, 2), t(3, 4), scale=2.0)
+    plan, parents, saved = y.node.plan, y.node.parents, y.node.saved
+    noted = note(Node(), plan, parents, saved, y.shape, y.dtype)
+    for name in set(Node.__slots__) - {"__weakref__", "order"}:
+        assert getattr(noted, name) == getattr(y.node, name), name
+    assert y.node.order < noted.order
 
 
 def test_operand_classes_are_settled_once_for_numpy_only():
@@ -200,6 +197,28 @@ def test_new_rules_replace_the_old_ones():
     assert tg.grad(f(x).sum(), x).tolist() == [2.0]
     f.vjp(x=lambda g: 3 * g)
     assert tg.grad(f(x).sum(), x).tolist() == [3.0]
+
+
+def test_names_of_the_recorders_own_are_free_for_users():
+    @tg.primitive
+    def shifted(xp, node, make=None, /, plan=1.0, *, mode=2.0, here=3.0, record=0.0, np=0.0, mask=0.0):
+        return node * plan + mode + here + record + np + mask + (0 if make is None else make)
+
+    shifted.vjp(node=lambda g, plan: g * plan, make=lambda g, mode: g * mode)
+    x, z = t(1, 2), t(3, 4)
+    y = shifted(x, z, 5.0, mode=7.0)
+    assert y.tolist() == [18.0, 24.0]
+    dx, dz = tg.grad(y.sum(), [x, z])
+    assert dx.tolist() == [5.0, 5.0] and dz.tolist() == [7.0, 7.0]
+    assert shifted(x, plan=2.0).tolist() == [7.0, 9.0]
+
+
+@pytest.mark.parametrize("names", ["xp, g, /", "xp, x, /, y", "xp, _x, /", "xp, x, /, *, _node=1", "xp, *y"])
+def test_names_of_rules_and_recorders_are_refused(names):
+    made = {}
+    exec(f"def f({names}): return 1", made)
+    with pytest.raises(TypeError, match="of f with names of their own"):
+        tg.primitive(made["f"])
 
 
 def test_the_source_of_a_recorder_can_be_read():

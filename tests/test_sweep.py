@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import ops
+from tinygrad_rnn import namespaces, ops
 from tinygrad_rnn.broadcasting import stretched
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.sweep import sweep
@@ -92,6 +92,16 @@ def test_second_order_through_several_outputs_whose_rule_uses_them():
 
     ours, theirs = first_and_second(*sincos(x)), first_and_second(ops.sin(x), ops.cos(x))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_zeros_for_an_unused_output_stand_with_the_others_not_on_the_default_device(
+    x, create_graph, monkeypatch
+):
+    first, *_ = ops.split(x, 3)
+    monkeypatch.setattr(namespaces._local, "device", "cuda:7")
+    (g,) = tg.grad(first.sum(), [x], create_graph=create_graph)
+    assert g.tolist() == [1.0, 0.0, 0.0]
 
 
 def test_backward_nodes_stand_where_their_forward_stood(x):

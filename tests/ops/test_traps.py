@@ -347,3 +347,14 @@ ONE = np.ones(3)
 def test_a_wrong_call_says_what_was_expected_and_what_came(call, kind, said):
     with pytest.raises(kind, match=said):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_erf_is_the_c_librarys_to_the_last_places(dtype):
+    x = np.concatenate([np.linspace(-7, 7, 2001), [0.46875, -1e-300, 0.0, 30.0, -np.inf, np.inf]])
+    x = x.astype(dtype)
+    exact = np.array([math.erf(v) for v in x.tolist()])
+    y = ops.erf(x)
+    assert y.dtype == x.dtype
+    np.testing.assert_allclose(y.data, exact, rtol=2 * np.finfo(dtype).eps)
+    assert np.isnan(ops.erf(np.nan).item()) and ops.erf(np.array([2, 0])).dtype == np.float64
