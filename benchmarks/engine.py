@@ -1,8 +1,9 @@
 """The engine beside its peers: `python -m benchmarks.engine`.
 
-One process, one BLAS thread, all contenders in turn in every round, medians over the rounds; ratios to
-PyTorch eager, and to the same arithmetic by hand in NumPy. A peer that is not installed is named and left
-out. Memory and import time are taken in fresh processes.
+One process, one BLAS thread, all contenders in turn in every round, medians over the rounds of processor
+time (the clock on the wall would measure what else the machine is doing); ratios to PyTorch eager, and to the
+same arithmetic by hand in NumPy. A peer that is not installed is named and left out. Memory and import time
+are taken in fresh processes.
 
 The network is the one that DESIGN.md promises figures for: an LSTM written out with elementary operations
 (T = 50, B = 8, H = 32, float32), forward and backward. Every contender computes the same loss and is
@@ -11,28 +12,25 @@ checked to get the same gradients before it is timed.
 
 from __future__ import annotations
 
+import argparse
+import gc
+import importlib
+import json
 import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
 
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before NumPy is imported
+import numpy as np
 
-import argparse  # noqa: E402
-import gc  # noqa: E402
-import importlib  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-import warnings  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-import tinygrad_rnn as tg  # noqa: E402
-from tinygrad_rnn import ops  # noqa: E402
+import tinygrad_rnn as tg
+from benchmarks._threads import restart_limited
+from tinygrad_rnn import ops
 
 Step = Callable[[], list[np.ndarray]]
 """Forward and backward once; the gradients of W, R, b."""
@@ -236,9 +234,9 @@ def interleaved(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     try:
         for _ in range(rounds):
             for name, run in runs.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 run()
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(time.process_time() - start)
     finally:
         gc.enable()
     return {name: statistics.median(times) for name, times in taken.items()}
@@ -317,7 +315,7 @@ print(peak() - before)
 
 def import_time(rounds: int) -> float:
     """`import tinygrad_rnn` over `import numpy`, the interpreter's own start taken off; fresh processes."""
-    code = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
+    code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
     taken: dict[str, list[float]] = {"numpy": [], "tinygrad_rnn": []}
     for _ in range(rounds):
         for name, times in taken.items():
@@ -355,6 +353,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100, help="rounds of the LSTM; the others take a share")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
+    restart_limited(1)
     warnings.simplefilter("ignore")
     few = max(3, given.rounds // 20)
     found = {

@@ -14,13 +14,14 @@ import argparse
 import importlib.util
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from benchmarks._threads import limited
 
 SIZES = [
     (50, 1, 32, 64), (50, 8, 32, 32), (50, 16, 64, 64), (100, 32, 128, 128), (100, 32, 256, 256),
@@ -47,10 +48,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
         return
     for threads in options.threads:
-        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = {**os.environ, **dict.fromkeys(names, str(threads))}
         command = [sys.executable, "-m", "benchmarks.recurrent", *sys.argv[1:], "--child", str(threads)]
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(command, env=limited(threads), stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         rows = []
         for line in child.stdout:
