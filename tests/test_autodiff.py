@@ -118,3 +118,9 @@ def test_allow_unused_gives_none(x):
     other = tg.tensor(1.0, requires_grad=True)
     gx, none = tg.grad(x.sum(), [x, other], allow_unused=True)
     assert none is None and gx.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_to_retain_the_gradient_of_a_leaf_changes_nothing(x):
+    x.retain_grad()
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
