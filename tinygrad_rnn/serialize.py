@@ -232,7 +232,7 @@ def _rebuilt(module: Any, library: Any) -> Any:
     if kind not in SETTINGS or not hasattr(library, kind):
         raise TypeError(f"expected modules among {sorted(SETTINGS)}, Sequential, ModuleList, got {kind}")
     definition = getattr(module, "definition", None)
-    plain = (cells.rnn_step, cells.relu_step, cells.lstm_step, cells.projected_lstm_step, cells.gru_step)
+    plain = (cells.rnn_step, cells.relu_step, cells.lstm_step, cells.gru_step)
     if definition is not None and definition.step not in plain:
         raise TypeError(f"expected {kind} as PyTorch has it, got one with a variant of its step")
     settings = {}

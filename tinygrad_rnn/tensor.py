@@ -364,6 +364,14 @@ def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | N
     return made
 
 
+class _Seen(threading.local):
+    values: dict[str, Any] | None = None
+
+
+seen = _Seen()
+"""While `seen.values` is a dict, every named value is kept there too (for `return_gates`)."""
+
+
 def label(**values: Tensor) -> Any:
     """Name values for pictures, gates above all; returns them, one or a tuple.
 
@@ -373,6 +381,8 @@ def label(**values: Tensor) -> Any:
     >>> f.name
     'f'
     """
+    if seen.values is not None:
+        seen.values.update(values)
     for name, value in values.items():
         if isinstance(value, Tensor):
             value.name = name

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import ops
+from tinygrad_rnn import nn, ops
 from tinygrad_rnn.kernels.fused import Layer, run_layer
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.nn.cells import gru_definition, lstm_definition, rnn_definition
@@ -22,6 +22,21 @@ def invented_step(x, state, w):
     z = ops.sigmoid(ops.linear(ops.concatenate([x, a], axis=-1), w.W, w.p))
     n = ops.tanh(ops.linear(ops.concatenate([x, z * a], axis=-1), w.V) * w.p + b)
     return z * a + (1 - z) * n * w.keep, ops.relu(b * 0.9) + ops.maximum(n, a) * 0.1
+
+
+class MinimalGated(nn.Module):
+    """A cell that a user might write (Zhou et al. 2016)."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.forget = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
+        self.candidate = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
+
+    def forward(self, x_t, h):
+        f = tg.label(f=ops.sigmoid(self.forget(ops.concatenate([x_t, h], axis=-1))))
+        n = tg.label(n=ops.tanh(self.candidate(ops.concatenate([x_t, f * h], axis=-1))))
+        return (1 - f) * h + f * n
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ CASES = {
     "relu": built_in(rnn_definition("relu")),
     "lstm": built_in(lstm_definition()),
     "lstm without bias": built_in(lstm_definition(), bias=False),
-    "projection": built_in(lstm_definition(proj_size=3), proj_size=3),
+    "projection": built_in(lstm_definition(), proj_size=3),
     "peephole": built_in(lstm_definition(peephole=True)),
     "coupled": built_in(lstm_definition(coupled=True, peephole=True)),
     "gru": built_in(gru_definition()),

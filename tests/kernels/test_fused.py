@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.kernels.cases import CASES, INPUT, Run
+from tests.kernels.cases import CASES, INPUT, MinimalGated, Run
 from tinygrad_rnn import nn
 from tinygrad_rnn.kernels.fused import NotCompilable
 from tinygrad_rnn.kernels.passes import emitter
@@ -157,21 +157,8 @@ def test_nan_in_is_nan_out(rng):
         assert np.isnan(output[1:, 0]).all() and not np.isnan(output[:, 1]).any()
 
 
-class Minimal(nn.Module):
-    def __init__(self, input_size, hidden_size):
-        super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.forget = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
-        self.candidate = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
-
-    def forward(self, x_t, h):
-        f = tg.label(f=tg.ops.sigmoid(self.forget(tg.ops.concatenate([x_t, h], axis=-1))))
-        n = tg.label(n=tg.ops.tanh(self.candidate(tg.ops.concatenate([x_t, f * h], axis=-1))))
-        return (1 - f) * h + f * n
-
-
 def test_a_users_cell_of_modules_runs_on_kernels(rng):
-    net = nn.Recurrent(lambda width: Minimal(width, 4), 2, bidirectional=True, input_size=INPUT)
+    net = nn.Recurrent(lambda width: MinimalGated(width, 4), 2, bidirectional=True, input_size=INPUT)
     x = tg.tensor(rng.standard_normal((5, 3, INPUT)), requires_grad=True)
     both = []
     for on in (True, False):

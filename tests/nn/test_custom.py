@@ -6,20 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.kernels.cases import MinimalGated
 from tinygrad_rnn import nn, ops
-
-
-class MinimalGated(nn.Module):
-    def __init__(self, input_size, hidden_size):
-        super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.forget = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
-        self.candidate = nn.Linear(input_size + hidden_size, hidden_size, dtype="float64")
-
-    def forward(self, x_t, h):
-        f = tg.label(f=ops.sigmoid(self.forget(ops.concatenate([x_t, h], axis=-1))))
-        n = tg.label(n=ops.tanh(self.candidate(ops.concatenate([x_t, f * h], axis=-1))))
-        return (1 - f) * h + f * n
 
 
 class Pair(nn.Module):
@@ -68,6 +56,23 @@ def test_a_cell_says_by_what_it_returns_how_many_states_it_has(cell, rng):
     assert all(p.grad is not None for p in net.parameters())
     again, _ = net(x, state)
     assert not np.array_equal(again.numpy(), output.numpy())
+
+
+def test_its_named_values_are_given_on_request_at_every_step(rng):
+    net = nn.Recurrent(lambda width: MinimalGated(width, 4), 2, True, input_size=3)
+    x = tg.tensor(rng.standard_normal((5, 2, 3)))
+    output, _, gates = net(x, return_gates=True)
+    assert set(gates) == {"f", "n", "h"} and {g.shape for g in gates.values()} == {(4, 5, 2, 4)}
+    f, n, h = (gates[name].numpy()[2, 1:] for name in "fnh")
+    before = gates["h"].numpy()[2, :-1]
+    np.testing.assert_allclose(h, (1 - f) * before + f * n)
+    np.testing.assert_array_equal(output.numpy()[..., :4], gates["h"].numpy()[2])
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}])
+def test_a_built_in_cell_runs_on_its_kernel(options, rng):
+    net = nn.Recurrent(nn.LSTMCell(3, 4, **options))
+    assert net(tg.randn(5, 2, 3))[0].node.plan.name == "Recurrent"
 
 
 def test_states_are_named_where_the_cell_did_not(rng):

@@ -11,19 +11,17 @@ names of its states, and the shapes of its weights.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from tinygrad_rnn import tensor
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.module import Module, make_parameter
 from tinygrad_rnn.ops import linear, relu, sigmoid, split, standardize, tanh
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, label
 
 Step = Callable[[Any, Any, Any], Any]
 """(x_t, state, weights) → the new state."""
@@ -42,31 +40,24 @@ def relu_step(x: Any, h: Any, w: Any) -> Any:
 
 
 def lstm_step(x: Any, state: Any, w: Any) -> Any:
-    """c = f⊙c₋ + i⊙g,  h = o⊙tanh c   (Hochreiter & Schmidhuber 1997; Gers et al. 2000)."""
+    """c = f⊙c₋ + i⊙g,  h = o⊙tanh c   (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    Where there is a projection, h = W_hr (o⊙tanh c)   (Sak et al. 2014).
+    """
     h, c = state
     a = linear(x, w.weight_ih, w.bias_ih) + linear(h, w.weight_hh, w.bias_hh)
     i, f, g, o = split(a, 4, axis=-1)
     i, f, g, o = label(i=sigmoid(i), f=sigmoid(f), g=tanh(g), o=sigmoid(o))
     c = label(c=f * c + i * g)
-    h = label(h=o * tanh(c))
-    return h, c
-
-
-def projected_lstm_step(x: Any, state: Any, w: Any) -> Any:
-    """The LSTM with h = W_hr (o⊙tanh c)   (Sak et al. 2014)."""
-    h, c = state
-    a = linear(x, w.weight_ih, w.bias_ih) + linear(h, w.weight_hh, w.bias_hh)
-    i, f, g, o = split(a, 4, axis=-1)
-    i, f, g, o = label(i=sigmoid(i), f=sigmoid(f), g=tanh(g), o=sigmoid(o))
-    c = label(c=f * c + i * g)
-    h = label(h=linear(o * tanh(c), w.weight_hr))
+    h = o * tanh(c)
+    h = label(h=h if w.weight_hr is None else linear(h, w.weight_hr))
     return h, c
 
 
 def lstm_variant_step(
     x: Any, state: Any, w: Any, peephole: bool = False, coupled: bool = False, layer_norm: bool = False
 ) -> Any:
-    """The LSTM with any of: peepholes, i = 1 - f, layer norm; and the projection, where w has one.
+    """The LSTM with any of: peepholes, i = 1 - f, layer norm.
 
     Peepholes (Gers & Schmidhuber 2000): i and f see c₋, o sees c, each entry its own. Coupled gates
     (Greff et al. 2017): the weights stack f, g, o. Layer norm (Ba et al. 2016): of both products and of c.
@@ -158,13 +149,12 @@ def rnn_definition(nonlinearity: str = "tanh", dropped: bool = False) -> Definit
 
 
 def lstm_definition(
-    peephole: bool = False, coupled: bool = False, layer_norm: bool = False, proj_size: int = 0,
-    dropped: bool = False,
-) -> Definition:  # fmt: skip
+    peephole: bool = False, coupled: bool = False, layer_norm: bool = False, dropped: bool = False
+) -> Definition:
     """The LSTM, as in the textbook or with its variants."""
     extras = ("weight_ci",) * (peephole and not coupled) + ("weight_cf", "weight_co") * peephole
     extras += ("gain_ih", "gain_hh", "gain_c", "shift_c") * layer_norm
-    step: Step = projected_lstm_step if proj_size else lstm_step
+    step: Step = lstm_step
     if peephole or coupled or layer_norm:
         step = partial(lstm_variant_step, peephole=peephole, coupled=coupled, layer_norm=layer_norm)
     return Definition(partial(masked, step) if dropped else step, 3 if coupled else 4, ("h", "c"), extras)
@@ -242,8 +232,11 @@ class Cell(Module):
             raise ValueError(f"expected input (N, {self.input_size}) or ({self.input_size},), got {x.shape}")
         if state is None:
             state = self.initial_state(x.shape[:-1], x)
-        weights = SimpleNamespace(keep=None, **{name: getattr(self, name) for name in self._names})
-        return self.definition.step(x, state, weights)
+        return self.definition.step(x, state, self.weights())
+
+    def weights(self) -> SimpleNamespace:
+        """The weights by name, as a step reads them."""
+        return SimpleNamespace(keep=None, **{name: getattr(self, name) for name in self._names})
 
     def extra_repr(self) -> str:
         """input_size, hidden_size and what is not by default."""
@@ -296,21 +289,3 @@ class GRUCell(Cell):
         dtype: Any = None, *, reset_after: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(gru_definition(reset_after), input_size, hidden_size, bias, device, dtype)
-
-
-# -- naming --------------------------------------------------------------------------------------------
-
-
-class _Seen(threading.local):
-    values: dict[str, Tensor] | None = None
-
-
-seen = _Seen()
-"""While `seen.values` is a dict, every named value of a step is kept there too (for `return_gates`)."""
-
-
-def label(**values: Any) -> Any:
-    """`tg.label`, and kept for whoever asked to see all gates."""
-    if seen.values is not None:
-        seen.values.update(values)
-    return tensor.label(**values)

@@ -104,8 +104,7 @@ class Recurrent(Recurrence):
     def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
         cell = self.cells[layer * self.num_directions + direction]
         if isinstance(cell, Cell):
-            weights: dict[str, Tensor | None] = {"keep": None, **dict(cell.named_parameters())}
-            return Readable(cell.forward, cell.definition.step, weights, {})
+            return Readable(cell.forward, cell.definition.step, vars(cell.weights()), {})
         step = _steps.get(cell) or _steps.setdefault(cell, _Step(cell))
         return Readable(cell.forward, step, dict(cell.named_parameters()), {})
 

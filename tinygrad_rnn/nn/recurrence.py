@@ -116,7 +116,8 @@ class Recurrence(Module):
             hx: the states to start from, (layers·D, N, H) each, a tuple if there are two; zeros by default.
             lengths: one int ≥ 1 per sequence, in any order. Padded steps give zero output and no gradient,
                 and the reverse direction starts at each sequence's own end.
-            return_gates: also give a dict, gate or state → its values (layers·D, T, N, H).
+            return_gates: also give a dict, gate or state (whatever the step names with `tg.label`) → its
+                values (layers·D, T, N, H).
 
         Returns:
             output (T, N, D·H), h of the last layer at every step; and the last states, (layers·D, N, H) each,

@@ -159,7 +159,7 @@ class LSTM(Weighted):
             )
         if forget_bias is not None and not bias:
             raise ValueError("expected bias=True with a forget_bias, got bias=False")
-        definition = cells.lstm_definition(peephole, coupled, layer_norm, proj_size, bool(recurrent_dropout))
+        definition = cells.lstm_definition(peephole, coupled, layer_norm, bool(recurrent_dropout))
         super().__init__(
             definition, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             device, dtype, proj_size=proj_size, recurrent_dropout=recurrent_dropout,

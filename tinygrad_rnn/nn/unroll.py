@@ -15,9 +15,8 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import asarray
-from tinygrad_rnn.nn import cells
 from tinygrad_rnn.scope import at, here
-from tinygrad_rnn.tensor import Tensor
+from tinygrad_rnn.tensor import Tensor, seen
 
 States = tuple[Tensor, ...]
 DIRECTIONS = ("forward", "reverse")
@@ -77,11 +76,11 @@ def unroll(
         there = mask.at(t) if mask is not None else None
         if mask is None or mask.count[t]:
             with at(layer=layer, direction=direction, time=start + t):
-                cells.seen.values = {} if look is not None else None
+                seen.values = {} if look is not None else None
                 new = named(step(xs[t], state if several else state[0]))
                 if look is not None:
-                    look(t, cells.seen.values or {})
-                    cells.seen.values = None
+                    look(t, {**(seen.values or {}), **{s.name or "": s for s in new}})
+                    seen.values = None
                 state = new if there is None else held(there, new, state)
         hs[t] = state[0]
     return hs, state
