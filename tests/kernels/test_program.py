@@ -65,6 +65,12 @@ def test_weight_gradients_wait_until_after_the_loop():
     assert {kind for kind, _ in schedule.shapes.values()} <= {"steps", "states", "rows", "matrix"}
 
 
+def test_every_line_of_a_printed_program_has_a_name_of_its_own():
+    lines = str(program_of(CASES["coupled"])).splitlines()
+    names = [line.split(" = ")[0] for line in lines if " = " in line]
+    assert len(names) == len(set(names))
+
+
 def looks_at_values(x, h, w):
     return h if h > x else x
 

@@ -86,7 +86,7 @@ class Program:
             for v in values:
                 if v.op in POINTWISE:
                     text = str(renamed(v, {k: n for k, n in names.items() if k is not v}))
-                    names[v] = symbol(f"{prefix}{len(names)}")
+                    names[v] = symbol(f"{prefix}{len(lines)}")
                     lines.append(f"  {names[v]} = {text}")
 
         show(self.forward, "v")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinygrad_rnn import namespaces, ops
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import packed
@@ -282,6 +284,33 @@ class Recurrence(Module):
         (2, 5)
         """
         return Stream(self, state)
+
+    def program(self, layer: int = 0, direction: int = 0) -> Any:
+        """What one step computes between its matrix products, forward and backward: kernels are made of it.
+
+        Print it; it is a `kernels.program.Program`. Raises NotCompilable, saying why, for a step that can
+        only run operation by operation.
+
+        >>> import tinygrad_rnn as tg
+        >>> print(tg.nn.RNN(3, 5, bias=False).program())
+        forward
+          v0 = product(x, weight_ih, transposed=True) + product(h₋, weight_hh, transposed=True)
+          v1 = tanh(v0)
+        backward
+          g2 = v1²
+          g3 = 1 - g2
+          g4 = ∂h·g3
+        saved: nothing but the states
+        """
+        from tinygrad_rnn.kernels.reading import read
+
+        sizes = self._state_sizes()
+        width = self.input_size if layer == 0 else self.num_directions * sizes[0]
+        readable = self._readable(layer, direction, Tensor(np.zeros((1, 1, width), self._weights_dtype())))
+        weights = {name: None if w is None else w.shape for name, w in readable.weights.items()}
+        constants = {name: c.shape[-1] for name, c in readable.constants.items()}
+        states = dict(zip(self._state_names(), sizes, strict=True))
+        return read(readable.step, width, states, weights, constants)
 
     def flatten_parameters(self) -> None:
         """Nothing to do here; PyTorch's code calls it."""
