@@ -58,7 +58,9 @@ class Length(NamedTuple):
     def counts(self) -> Array:
         """How many rows take part in each step."""
         if self.ends is None:
-            return np.full(self.steps, self.rows)
+            everywhere = np.empty(self.steps, np.int64)
+            everywhere.fill(self.rows)
+            return everywhere
         return (self.ends[None, :] > np.arange(self.steps)[:, None]).sum(axis=1)
 
 
@@ -176,7 +178,7 @@ def emitter(name: str) -> Iterator[None]:
     """Use the loops of that emitter, "numba" or "numpy", inside the `with` block."""
     if name not in ("numba", "numpy"):
         raise ValueError(f"expected emitter 'numba' or 'numpy', got {name!r}")
-    if name == "numba" and not importlib.util.find_spec("numba"):
+    if name == "numba" and _best() != "numba":
         raise ImportError(
             "emitter 'numba' needs Numba, which is not installed: pip install 'tinygrad-rnn[fast]'"
         )
