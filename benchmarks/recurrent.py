@@ -3,7 +3,8 @@
 For every size (T, B, I, H), kind and network (one layer; two bidirectional ones), in float32: PyTorch, this
 library with Numba's loops (extra "fast") and with NumPy's take turns in every round, medians over the rounds,
 ratios to PyTorch in the same rounds. Values and gradients are compared before anything is timed. Each number
-of threads has a process of its own. The last column is the time of the matrix products alone, in NumPy.
+of threads has a process of its own. The last column is the time of the matrix products alone, in NumPy. Then,
+with Numba, the first call in a new process: when nothing is compiled yet, and when all is found on disk.
 
     python -m benchmarks.recurrent --threads 1 --networks single --sizes 0 1 2
 """
@@ -17,6 +18,7 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +32,16 @@ SIZES = [
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 NETWORKS = {"single": {}, "double": {"num_layers": 2, "bidirectional": True}}
 TASKS = ("train", "infer")
+FIRST_CALL = """
+import time, tinygrad_rnn as tg
+lstm, x = tg.nn.LSTM(32, 64), tg.randn(50, 8, 32)
+began = time.perf_counter()
+lstm(x)[0].sum().backward()
+trained = time.perf_counter()
+with tg.no_grad():
+    lstm(x)
+print(f"training step {trained - began:.2f} s, inference {time.perf_counter() - trained:.2f} s")
+"""
 
 
 def main() -> None:
@@ -59,6 +71,13 @@ def main() -> None:
             sys.exit(child.returncode)
         if not options.json:
             print(summary(rows))
+    if importlib.util.find_spec("numba") and not options.json:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {**os.environ, "TINYGRAD_RNN_CACHE": folder}
+            for found in ("nothing compiled", "found on disk"):
+                command = [sys.executable, "-c", FIRST_CALL]
+                ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+                print(f"first call, {found:16}  {ran.stdout.strip()}", flush=True)
 
 
 def shown(row: dict[str, Any]) -> str:

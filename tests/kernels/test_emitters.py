@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -71,6 +72,16 @@ def test_a_compiled_loop_serves_all_sizes_and_is_kept_on_disk(tmp_path, monkeypa
             _call(native.loop_of(small.source), small, rng)
     assert [r.message.split()[0] for r in caplog.records] == ["compiling", "kernel"]
     assert len(list(tmp_path.glob("*.o"))) == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs Numba, which is not installed")
+def test_the_next_process_finds_the_kernel_without_numba():
+    run = "tinygrad_rnn as tg; tg.nn.RNN(3, 4)(tg.zeros(5, 2, 3))[0].sum().backward()"
+    exec(f"import {run}", {})
+    asked = "'llvmlite' in sys.modules, 'numba' in sys.modules"
+    command = [sys.executable, "-c", f"import sys, {run}; print({asked})"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "False"]
 
 
 def _call(run, loop, rng):
