@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -23,6 +24,7 @@ from tinygrad_rnn.kernels.program import NotCompilable
 
 log = logging.getLogger("tinygrad_rnn")
 
+_one_at_a_time = threading.Lock()
 _MATHS = ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow")
 _OUTSIDE = ("memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS))
 """What machine code may call of the C library."""
@@ -33,14 +35,15 @@ def loop_of(source: str) -> Callable[[int, int, int], Any]:
     """The compiled `loop` of a generated module, from disk or from Numba; raises NotCompilable."""
     name = hashlib.sha256("\n".join([source, *_machine()]).encode()).hexdigest()[:20]
     path = _folder() / f"loop_{name}.o"
-    if not path.exists():
-        log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
-        began = time.perf_counter()
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(_compiled(source))
-        part.replace(path)
-        log.info("kernel ready after %.1f s", time.perf_counter() - began)
-    return _linked(path.read_bytes())
+    with _one_at_a_time:
+        if not path.exists():
+            log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
+            began = time.perf_counter()
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_bytes(_compiled(source))
+            part.replace(path)
+            log.info("kernel ready after %.1f s", time.perf_counter() - began)
+        return _linked(path.read_bytes())
 
 
 def _folder() -> Path:
