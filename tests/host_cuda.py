@@ -70,7 +70,7 @@ class Kernel:
         self.types = [a.rpartition(" ")[0].strip() for a in arguments.split(",")]
 
     def __call__(self, grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
-        from tests.strict import launch
+        from tests.strict import run_kernel
 
         assert len(args) == len(self.types), f"{self.name} takes {len(self.types)} arguments, got {len(args)}"
         function = getattr(compiled(self.source), f"run_{self.name}")
@@ -82,4 +82,4 @@ class Kernel:
             else:
                 assert value.flags.c_contiguous, f"{self.name}: expected contiguous rows"
                 given.append(ctypes.c_void_p(value.data.ptr))
-        launch(function, grid[0], block[0], *given)
+        run_kernel(function, grid[0], block[0], *given)

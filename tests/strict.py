@@ -9,7 +9,8 @@ what a device array cannot do or should not be asked:
 - work that CuPy has no kernel for: integer `add.at`, keywords that only NumPy knows.
 
 What may be asked but makes the program wait or moves data is counted in `counts`: "sync" (`item`, `get`, a
-boolean index, …), "upload", "download". Streams can be captured into graphs, which run again what they saw.
+boolean index, …), "upload", "download"; and what the device was given: "launch", "kernel", "graph".
+Streams can be captured into graphs, which run again what they saw.
 Kernels (`RawModule`) are compiled as C++ by `tests.host_cuda` and run in the place of the device.
 """
 
@@ -394,9 +395,9 @@ class Stream:
         return made
 
 
-def launch(function: Callable[..., None], *args: Any) -> None:
+def run_kernel(function: Callable[..., None], *args: Any) -> None:
     """Run a kernel, and remember it where a stream is being captured."""
-    counts["launch"] += 1
+    counts["kernel"] += 1
     if _current.graph is not None:
         _current.graph.record(function, args, {})
     function(*args)

@@ -86,7 +86,7 @@ class Run:
         self.states = {name: draw(rows, width) for name, width in case.widths.items()}
         self.constants = {name: draw(rows, HIDDEN).detach() for name in case.constants}
         self.lengths = None if lengths is None else np.array(lengths)
-        self.mask = None if lengths is None else Mask(self.lengths, steps, "cpu")
+        self.mask = None if lengths is None else Mask(self.lengths, steps, tg.get_default_device())
         w = SimpleNamespace(**self.weights, **self.constants)
         way = "reverse" if reverse else "forward"
 

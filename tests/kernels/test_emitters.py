@@ -1,11 +1,9 @@
-"""What the emitters write: NumPy that reads, Numba that is found again, CUDA that compiles and computes."""
+"""What the emitters write: NumPy that reads, Numba that is found again."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import logging
-import shutil
 import subprocess
 import sys
 
@@ -14,11 +12,10 @@ import pytest
 
 from tests.kernels.cases import CASES, program_of
 from tinygrad_rnn import ops
-from tinygrad_rnn.kernels import cuda_emitter, numpy_emitter
+from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import Arena
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.reading import read
-from tinygrad_rnn.kernels.schedule import Place
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 
 
@@ -113,121 +110,3 @@ def test_the_rational_tanh_is_within_3e_7():
     found = tanh(x)
     assert abs(found - np.tanh(x.astype(np.float64))).max() < 3e-7
     assert found.dtype == np.float32 and np.isnan(tanh(np.float32(np.nan)))
-
-
-# -- CUDA ----------------------------------------------------------------------------------------------
-
-
-def cuda_schedules(name):
-    program = program_of(CASES[name])
-    yield forward_schedule(program, True, cuda_emitter.ATOMS)
-    yield forward_schedule(program, False, cuda_emitter.ATOMS)
-    yield backward_schedule(program, cuda_emitter.ATOMS)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, which is not on PATH")
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-def test_the_cuda_source_compiles(arch, tmp_path):
-    for name in ("lstm", "gru", "peephole", "invented"):
-        for dtype in ("float32", "float64"):
-            source = "".join(
-                f"namespace s{i} {{\n{cuda_emitter.emit(s, dtype).source}}}\n"
-                for i, s in enumerate(cuda_schedules(name))
-            )
-            (tmp_path / "kernel.cu").write_text(source.replace('extern "C" ', ""), encoding="utf-8")
-            command = [
-                "nvcc",
-                f"-arch={arch}",
-                "-cubin",
-                "-o",
-                str(tmp_path / "kernel.cubin"),
-                str(tmp_path / "kernel.cu"),
-            ]
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert ran.returncode == 0, ran.stderr
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, which is not on PATH")
-@pytest.mark.parametrize("name", CASES)
-def test_the_cuda_source_computes_what_the_numpy_loop_computes(name, tmp_path, rng):
-    for number, schedule in enumerate(cuda_schedules(name)):
-        kernels = cuda_emitter.emit(schedule, "float64")
-        host = _on_the_host(kernels.source, tmp_path / f"kernel{number}.so")
-        shapes = {"steps": (3, 2), "states": (4, 2), "pair": (2, 2), "rows": (2,), "vector": (), "matrix": ()}
-        arrays = {
-            array: rng.uniform(0.1, 0.9, (*shapes[kind], width) if kind != "matrix" else (1,))
-            for array, (kind, width) in schedule.shapes.items()
-        }
-        arrays |= {array: np.zeros((2, width)) for array, width in kernels.buffers.items()}
-        writer = cuda_emitter._Writer(schedule)
-        expected = {array: value.copy() for array, value in arrays.items()}
-        for stage_number, stage in enumerate(schedule.stages):
-            for product in stage.products:
-                made = rng.uniform(0.1, 0.9, (2, schedule.width[product.target]))
-                place = schedule.place(product.target) or writer.between[product.target]
-                for where in (arrays, expected):
-                    _at(where, place)[...] = made
-            _by_numpy(schedule, stage.assignments, expected, writer.between)
-            for entry in (e for e in kernels.entries if e.stage == stage_number):
-                given = [arrays[a][_step(time)] if time else arrays[a] for a, time in entry.arguments]
-                getattr(host, "run_" + entry.name)(
-                    2, entry.width, *(g.ctypes.data_as(ctypes.c_void_p) for g in given)
-                )
-        for array in schedule.shapes:
-            np.testing.assert_allclose(
-                arrays[array], expected[array], rtol=1e-12, err_msg=f"{schedule.name} {array}"
-            )
-
-
-def _step(time):
-    return {"t": 1, "before": 1, "after": 2, "old": 0, "new": 1}[time]
-
-
-def _at(arrays, place: Place):
-    array = arrays[place.array]
-    return (array[_step(place.time)] if place.time else array)[..., place.start : place.stop]
-
-
-def _by_numpy(schedule, assignments, arrays, between):
-    """What the assignments of a stage mean."""
-    values: dict = {}
-
-    def value(a):
-        if a in values:
-            return values[a]
-        if hasattr(a, "op") and a.op == "part" and schedule.place(a) is None:
-            return value(a.args[0])[..., a.params["start"] : a.params["stop"]]
-        place = schedule.place(a) or between.get(a)
-        return a if place is None else _at(arrays, place)
-
-    meanings = {"copy": lambda a: a, "sigmoid": lambda a: 1 / (1 + np.exp(-a)), "erf": None}
-    for target, op, args in assignments:
-        made = meanings.get(op) or getattr(np, op)
-        found = np.array(made(*map(value, args)), dtype=float)
-        place = schedule.place(target) or between.get(target)
-        if place is not None:
-            _at(arrays, place)[...] = found
-        if not isinstance(target, Place):
-            values[target] = np.broadcast_to(found, (2, schedule.width[target])).copy()
-
-
-def _on_the_host(source, path):
-    """The kernels as C++: a loop over the threads takes the place of the device."""
-    calls = []
-    for line in source.splitlines():
-        if "__global__" in line:
-            name, _, arguments = line.partition("void ")[2].rstrip(")").partition("(")
-            names = ", ".join(a.split()[-1].lstrip("*") for a in arguments.split(", "))
-            calls.append(
-                f'extern "C" void run_{name}({arguments}) '
-                f"{{ for (blockIdx.x = 0; blockIdx.x < rows * width; blockIdx.x++) {name}({names}); }}"
-            )
-    head = "#include <cmath>\nusing namespace std;\n#define __global__\n#define __device__\n"
-    head += "struct { int x; } blockIdx, blockDim = {1}, threadIdx = {0};\n"
-    file = path.with_suffix(".cpp")
-    file.write_text(head + source + "\n".join(calls), encoding="utf-8")
-    command = ["g++", "-O1", "-shared", "-fPIC", "-o", str(path), str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return ctypes.CDLL(str(path))

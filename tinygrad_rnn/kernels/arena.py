@@ -79,3 +79,8 @@ class Arena:
 
 arena = Arena()
 """The one that all layers share."""
+
+
+def room(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array with whatever is in it: lent by the arena, or by CuPy's own pool."""
+    return arena.take(shape, dtype) if xp is np else xp.empty(shape, dtype=dtype)

@@ -4,7 +4,8 @@ A thread takes one feature of one row and computes everything of the stage that 
 it reads and writes memory only where a value has a place. Where gates stand side by side in a wide row, it
 takes the same feature of each. The text is for CuPy's RawModule (`emit(schedule, dtype).source`), which
 launches `entry.name` over `rows * width` threads with `rows`, `width` and a pointer for each of
-`entry.arguments`.
+`entry.arguments` (`cuda_loops` does). float16 is how values are stored; they are computed, and summed over
+the steps, in float32.
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ TEXTS = {
 ATOMS = frozenset(TEXTS) - {"copy"}
 
 _PRELUDE = """\
+{include}typedef {storage} storage;
 typedef {real} real;
 __device__ inline real sigmoid(real x) {{ return real(0.5) * tanh(real(0.5) * x) + real(0.5); }}
 __device__ inline real largest(real a, real b) {{ return a != a || a > b ? a : b; }}  // NaN stays NaN
 __device__ inline real least(real a, real b) {{ return a != a || a < b ? a : b; }}
 """
+_TYPES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}
+"""How values are stored, and how they are computed with."""
 _KERNEL = """
 extern "C" __global__ void {name}(int rows, int width{arguments})
 {{
@@ -77,15 +81,28 @@ class Kernels:
     source: str
     entries: list[Entry]
     buffers: dict[str, int]
+    between: dict[Symbol, Place]
+    """The values that live in those buffers."""
 
 
 def emit(schedule: Schedule, dtype: Any) -> Kernels:
     """Write a schedule's assignments down; NotCompilable where parts of rows do not line up."""
     writer = _Writer(schedule)
     kernels = [writer.kernel(stage, run) for stage, run in writer.runs]
-    real = {"float32": "float", "float64": "double"}[str(dtype)]
-    source = _PRELUDE.format(real=real) + "".join(text for text, _ in kernels)
-    return Kernels(source, [entry for _, entry in kernels], writer.buffers)
+    storage, real = _TYPES[str(dtype)]
+    include = "#include <cuda_fp16.h>\n" if storage == "__half" else ""
+    source = _PRELUDE.format(include=include, storage=storage, real=real)
+    source += "".join(text for text, _ in kernels)
+    return Kernels(source, [entry for _, entry in kernels], writer.buffers, writer.between)
+
+
+def is_sum(array: str) -> bool:
+    """Whether an array is summed up over the steps, and so kept as precise as what is computed."""
+    return array.startswith("sum")
+
+
+def _kind(array: str) -> str:
+    return "real" if is_sum(array) else "storage"
 
 
 class _Writer:
@@ -162,7 +179,7 @@ class _Writer:
             if isinstance(value, Symbol | Place):
                 found = memory(value, offset)
                 if found is not None:
-                    return found
+                    return f"real({found})"
                 assert isinstance(value, Symbol) and value.op == "part", value
                 return entry(value.args[0], value.params["start"] + offset)
             return f"real({float(value)!r})"
@@ -172,11 +189,10 @@ class _Writer:
                 text = TEXTS[step.op].format(*(entry(a, offset) for a in step.args))
                 register = f"r{len(lines)}"
                 target = memory(step.target, offset)
-                lines.append(
-                    f"    real {register} = {text};" + (f" {target} = {register};" if target else "")
-                )
+                stored = f" {target} = {_kind(target)}({register});" if target else ""
+                lines.append(f"    real {register} = {text};{stored}")
                 registers[step.target, offset] = register
-        typed = "".join(f", real *{argument}" for argument in arguments)
+        typed = "".join(f", {_kind(argument)} *{argument}" for argument in arguments)
         source = _KERNEL.format(name=name, arguments=typed, body="\n".join(lines))
         return source, Entry(name, stage, width, list(arguments.values()))
 

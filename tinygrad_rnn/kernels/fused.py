@@ -18,6 +18,7 @@ from tinygrad_rnn.kernels.passes import Length, log
 from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
 from tinygrad_rnn.modes import enable_grad
+from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.recorder import origins, several
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.sweep import sweep
@@ -27,6 +28,7 @@ from tinygrad_rnn.tensor import Tensor
 __all__ = ["FusedPlan", "Layer", "NotCompilable", "log", "run_layer"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_CUDA_DTYPES = (*_DTYPES, np.dtype(np.float16))
 
 
 class Layer(NamedTuple):
@@ -104,7 +106,7 @@ class FusedPlan:
         )
         dx, states = found.x, found.states
         if self.order is not None:
-            back = np.argsort(self.order)
+            back = xp.argsort(self.order)
             dx, states = None if dx is None else dx[:, back], tuple(s[back] for s in states)
         return (dx, *states, *(found.weights.get(weight_name(name)) for name in self.weights))
 
@@ -149,16 +151,18 @@ def run_layer(
     given = {name: w for name, w in weights.items() if w is not None}
     inputs = (x, *states.values(), *given.values())
     rows = {} if constants is None else dict(constants)
-    _check((*inputs, *rows.values()))
+    xp = _library((*inputs, *rows.values()))
     kernel = kernel_of(
         layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
         {n: None if w is None else w.shape for n, w in weights.items()},
-        {n: c.shape[-1] for n, c in rows.items()},
+        {n: c.shape[-1] for n, c in rows.items()}, xp,
     )  # fmt: skip
     nodes = tuple(t.node for t in inputs)
     recording = mode.get().recording and any(n is not None for n in nodes)
-    order = None if lengths is None else np.argsort(-lengths, kind="stable")
-    length = Length(x.shape[0], x.shape[1], None if order is None else lengths[order])
+    order, length = None, Length(x.shape[0], x.shape[1], None, xp)
+    if lengths is not None:
+        longest_first = np.argsort(-lengths, kind="stable")
+        order, length = xp.asarray(longest_first), length._replace(ends=lengths[longest_first])
 
     def sort(a: Any) -> Any:
         return a if order is None else a[..., order, :]
@@ -168,7 +172,7 @@ def run_layer(
     starts = [sort(s.data) for s in states.values()]
     y, ends, kept = kernel.forward(sort(x.data), starts, arrays, length, layer.reverse, recording)
     if order is not None:
-        back = np.argsort(order)
+        back = xp.argsort(order)
         y, ends = y[:, back], tuple(end[back] for end in ends)
     if not recording:
         return tuple(Tensor(a) for a in (y, *ends))
@@ -181,16 +185,18 @@ def run_layer(
         return several(plan, origins(nodes, inputs), saved, (y, *ends))
 
 
-def _check(inputs: Sequence[Tensor]) -> None:
-    """Raise NotCompilable for inputs that the kernels do not take."""
+def _library(inputs: Sequence[Tensor]) -> Any:
+    """The one library of all inputs; NotCompilable for what the kernels do not take."""
     first = inputs[0].data
+    xp = namespace(first)
     recording, observer = mode.get()
     if recording and observer is not None:
         raise NotCompilable("anomaly detection looks at every operation")
     for t in inputs:
-        if type(t.data) is not np.ndarray:
-            raise NotCompilable(f"expected arrays on the CPU, got {t.device}")
-        if t.data.dtype != first.dtype or t.data.dtype not in _DTYPES:
+        if t.device != inputs[0].device:
+            raise NotCompilable(f"expected arrays on one device, got {inputs[0].device}, {t.device}")
+        if t.data.dtype != first.dtype or t.data.dtype not in (_DTYPES if xp is np else _CUDA_DTYPES):
             raise NotCompilable(f"expected all in float32 or all in float64, got {first.dtype}, {t.dtype}")
     if not first.size:
         raise NotCompilable(f"expected at least one step and one sequence, got {first.shape}")
+    return xp

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels.arena import arena
+from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.passes import Length, Pass, chosen, make_pass
 from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.kernels.schedule import Block, block_of, weight_name
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
+from tinygrad_rnn.namespaces import SPACES, namespace
 from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.symbols import Symbol
 
@@ -37,23 +38,23 @@ class Gradients(NamedTuple):
 class Kernel:
     """The program of one step, and its loops."""
 
-    def __init__(self, program: Program, dtype: Any) -> None:
-        self.program, self.dtype = program, dtype
+    def __init__(self, program: Program, dtype: Any, xp: Any = np) -> None:
+        self.program, self.dtype, self.xp = program, dtype, xp
 
     @cached_property
     def training(self) -> Pass:
         """The forward loop that keeps what the backward loop needs."""
-        return make_pass(lambda atoms: forward_schedule(self.program, True, atoms), self.dtype)
+        return make_pass(lambda atoms: forward_schedule(self.program, True, atoms), self.dtype, self.xp)
 
     @cached_property
     def inference(self) -> Pass:
         """The forward loop that keeps nothing."""
-        return make_pass(lambda atoms: forward_schedule(self.program, False, atoms), self.dtype)
+        return make_pass(lambda atoms: forward_schedule(self.program, False, atoms), self.dtype, self.xp)
 
     @cached_property
     def pulling(self) -> Pass:
         """The backward loop."""
-        return make_pass(lambda atoms: backward_schedule(self.program, atoms), self.dtype)
+        return make_pass(lambda atoms: backward_schedule(self.program, atoms), self.dtype, self.xp)
 
     # -- forward ---------------------------------------------------------------------------------------
 
@@ -66,10 +67,10 @@ class Kernel:
         `given` are the arrays of weights and constants, as the schedules call them.
         """
         loop = self.training if training or length.ends is not None else self.inference
-        arrays = {"x": np.ascontiguousarray(x), **given, **self._vectors(loop, given)}
+        arrays = {"x": self.xp.ascontiguousarray(x), **given, **self._vectors(loop, given)}
         for product in loop.schedule.hoisted:
             target = loop.schedule.places[product.target].array
-            arrays[target] = arena.take((*x.shape[:2], loop.schedule.shapes[target][1]), x.dtype)
+            arrays[target] = room(self.xp, (*x.shape[:2], loop.schedule.shapes[target][1]), x.dtype)
             _multiply(arrays["x"], product.weight.of(given), product.transposed, arrays[target])
         first, last = self._ends(length, reverse)
         ends_at = {}
@@ -83,14 +84,15 @@ class Kernel:
         ends = tuple(arrays[name][where].copy() for name, where in ends_at.items())
         y = arrays["state0"][:-1] if reverse else arrays["state0"][1:]
         if reverse and length.ends is not None:
-            y = y.copy()
-            y[length.counts()[:, None] <= np.arange(length.rows)] = 0
+            there = length.counts()[:, None] > np.arange(length.rows)
+            y = self.xp.where(self.xp.asarray(there[:, :, None]), y, self.dtype.type(0))
         return y, ends, {name: arrays[name] for name in self._kept} if training else {}
 
     @staticmethod
     def _ends(length: Length, reverse: bool) -> tuple[Any, Any]:
         """Where a sequence of states begins, and where it ends."""
-        far = length.steps if length.ends is None else (length.ends, np.arange(length.rows))
+        xp = length.xp
+        far = length.steps if length.ends is None else (xp.asarray(length.ends), xp.arange(length.rows))
         return (far, 0) if reverse else (0, far)
 
     @staticmethod
@@ -113,11 +115,12 @@ class Kernel:
     ) -> Gradients:  # fmt: skip
         """Pull the cotangents of output and last states back to the first states and what is `wanted`."""
         loop = self.pulling
-        arrays = {"x": np.ascontiguousarray(x), "dy": np.ascontiguousarray(g[0]), **kept, **given}
+        whole = self.xp.ascontiguousarray
+        arrays = {"x": whole(x), "dy": whole(g[0]), **kept, **given}
         arrays |= self._vectors(loop, given)
         for name, shape in loop.schedule.shapes.items():
             if name.startswith(("carry", "sum")):
-                arrays[name] = length.room(shape, x.dtype)
+                arrays[name] = length.room(shape, loop.dtype_of(name))
                 arrays[name][...] = g[1 + int(name[5 : name.index("_")])] if name.endswith("_0") else 0
         loop(arrays, length, reverse)
         before = []
@@ -135,11 +138,11 @@ class Kernel:
         total = arrays["dx"] if self.program.dx else None
         for value, g in self.program.products:
             if value.args[0] is X:
-                part = arena.take(x.shape, x.dtype)
+                part = room(self.xp, x.shape, x.dtype)
                 weight = block_of(value.args[1]).of(arrays)
                 _multiply(self._all(g, arrays), weight, not value.params["transposed"], part)
-                total = part if total is None else np.add(total, part, out=total)
-        return np.zeros_like(x) if total is None else total
+                total = part if total is None else self.xp.add(total, part, out=total)
+        return self.xp.zeros_like(x) if total is None else total
 
     def _weight_gradients(
         self, arrays: dict[str, Array], wanted: Mapping[str, Any], reverse: bool
@@ -178,7 +181,7 @@ class Kernel:
 def _multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
     """out = a @ weightᵀ (or a @ weight), all rows at once."""
     flat = a.reshape(-1, a.shape[-1])
-    np.matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
+    namespace(a).matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
 
 
 class _Share(NamedTuple):
@@ -191,7 +194,8 @@ class _Share(NamedTuple):
 
 def _summed(shares: list[_Share], weight: Array) -> Array:
     """The gradient of a weight, from its shares."""
-    total = arena.take(weight.shape, weight.dtype)
+    xp = namespace(weight)
+    total = room(xp, weight.shape, weight.dtype)
     whole = (
         len(shares) == 1
         and shares[0].block.rows in (None, (0, len(weight)))
@@ -201,11 +205,14 @@ def _summed(shares: list[_Share], weight: Array) -> Array:
         total[...] = 0
     for block, left, right in shares:
         right = right.reshape(-1, right.shape[-1])
+        part = block._replace(array="").of({"": total})
+        if left is None and xp is not np:
+            part[...] = part + right.sum(axis=0) if not whole else right.sum(axis=0)
+            continue
         left = np.ones(len(right), right.dtype) if left is None else left.reshape(-1, left.shape[-1]).T
         if whole:
-            np.matmul(left, right, out=total)
+            xp.matmul(left, right, out=total)
         else:
-            part = block._replace(array="").of({"": total})
             part += left @ right
     return total
 
@@ -219,7 +226,8 @@ def _evaluate(value: Any, given: Mapping[str, Array]) -> Array:
     args = [_evaluate(a, given) for a in value.args]
     if value.op == "part":
         return args[0][value.params["start"] : value.params["stop"]]
-    return getattr(elementwise, value.op).primitive.forward(np, *args, **value.params)
+    xp = next(namespace(a) for a in args if isinstance(a, tuple(SPACES)))
+    return getattr(elementwise, value.op).primitive.forward(xp, *args, **value.params)
 
 
 # -- finding the kernel --------------------------------------------------------------------------------
@@ -230,16 +238,16 @@ _reading = threading.Lock()
 
 def kernel_of(
     step: Step, dtype: Any, x_width: int, states: Mapping[str, int],
-    weights: Mapping[str, tuple[int, ...] | None], constants: Mapping[str, int],
+    weights: Mapping[str, tuple[int, ...] | None], constants: Mapping[str, int], xp: Any = np,
 ) -> Kernel:  # fmt: skip
     """The kernel of a step for these sizes, read at first need; raises NotCompilable."""
     sizes = (*states.values(), *weights.values(), *constants.values())
-    key = (chosen(), dtype, x_width, len(states), len(weights), sizes)
+    key = (xp if xp is not np else chosen(), dtype, x_width, len(states), len(weights), sizes)
     found = _kernels.get(step, {}).get(key)
     if found is None:
         with _reading:
             try:
-                found = Kernel(read(step, x_width, states, weights, constants), dtype)
+                found = Kernel(read(step, x_width, states, weights, constants), dtype, xp)
             except NotCompilable as reason:
                 found = str(reason)
             found = _kernels.setdefault(step, {}).setdefault(key, found)

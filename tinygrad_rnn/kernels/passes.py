@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.kernels import numpy_emitter
-from tinygrad_rnn.kernels.arena import arena
+from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Schedule
 
@@ -37,6 +37,8 @@ class Length(NamedTuple):
     steps: int
     rows: int
     ends: Array | None = None
+    xp: Any = np
+    """The library of the arrays; `ends` are always the host's."""
 
     def room(self, shape: tuple[str, int], dtype: Any) -> Array:
         """An array for a kind and width of a schedule; where no step may write, zeros."""
@@ -45,7 +47,7 @@ class Length(NamedTuple):
         if kind in _STEPS:
             several, more = _STEPS[kind]
             rows = (several * self.steps + more, *rows)
-        made = arena.take(rows, bool if kind == "truths" else dtype)
+        made = room(self.xp, rows, bool if kind == "truths" else dtype)
         if self.ends is not None and kind in ("steps", "states"):
             made[...] = 0
         return made
@@ -73,6 +75,10 @@ class Pass:
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
         """Run; `reverse` is the layer's direction."""
         raise NotImplementedError
+
+    def dtype_of(self, array: str) -> Any:
+        """What the entries of an array are kept as."""
+        return self.dtype
 
     def _complete(self, arrays: dict[str, Array], loop: Any, length: Length) -> list[Array]:
         for name in loop.arrays:
@@ -138,8 +144,12 @@ class NumbaPass(Pass):
         self.run(told.buffer_info()[0], _address(counts), taken.buffer_info()[0])
 
 
-def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any) -> Pass:
+def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: Any = np) -> Pass:
     """The best pass there is; `scheduled(atoms)` gives the schedule in an emitter's operations."""
+    if xp is not np:
+        from tinygrad_rnn.kernels import cuda_emitter, cuda_loops
+
+        return cuda_loops.CudaPass(scheduled(cuda_emitter.ATOMS), dtype, xp)
     if chosen() == "numba":
         from tinygrad_rnn.kernels import numba_emitter
 
