@@ -6,14 +6,15 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS   ?=
+CUDA   ?= 12
 
-.PHONY: help demo test lint parity bench clean dot
+.PHONY: help demo test test-gpu lint parity bench clean dot
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo dot ## train on real names and leave pictures of BPTT in out/ (ARGS="..." is passed on)
 	@mkdir -p out
@@ -21,6 +22,10 @@ demo: $(VENV)/.demo dot ## train on real names and leave pictures of BPTT in out
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k lstm" is passed on to pytest); needs no PyTorch
 	$(PY) -m pytest $(ARGS)
+
+test-gpu: $(VENV)/.dev $(VENV)/.cupy ## run the tests on CuPy, beside NumPy (CUDA=13 for CUDA 13); needs an NVIDIA GPU
+	$(PY) -m tinygrad_rnn.doctor
+	$(PY) -m pytest -m gpu $(ARGS)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(PY) -m ruff check .
@@ -59,6 +64,11 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 $(VENV)/.torch: $(VENV)/.made
 	@echo "Installing PyTorch, to compare with (a large download) ..."
 	$(PIP) torch==2.13.0
+	@touch $@
+
+$(VENV)/.cupy: $(VENV)/.made pyproject.toml
+	@echo "Installing CuPy for CUDA $(CUDA) ..."
+	$(PIP) --editable '.[cuda$(CUDA)]'
 	@touch $@
 
 # Graphviz's `dot` is welcome, not needed. Only take it where the rights are at hand; never fail over it.

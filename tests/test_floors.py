@@ -45,6 +45,7 @@ FLOORS = {
     "bptt": 6,
     "serialize": 6,
     "train": 6,
+    "doctor": 6,
 }
 """Module or subpackage of tinygrad_rnn → its floor. The package's own __init__ stands on top of them all."""
 

@@ -2,7 +2,7 @@
 
 An optimiser is its update rule: `_update(data, grad, state, group)` changes one parameter's array in place
 and keeps what it must remember in `state`. Everything around the rule is here. Arrays are the parameters'
-own (NumPy's or CuPy's); nothing is recorded.
+own (NumPy's or CuPy's; on a GPU, and in float16, many parameters go as one: `flat`); nothing is recorded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_rnn import namespaces
 from tinygrad_rnn.namespaces import SPACES, Array
+from tinygrad_rnn.optim.flat import Flat, precise
 from tinygrad_rnn.tensor import Tensor
 
 Group = dict[str, Any]
@@ -41,6 +42,7 @@ class Optimizer:
             raise TypeError("expected an iterable of parameters or groups, got one Tensor")
         self.defaults = dict(defaults)
         self.state: dict[int, dict[str, Any]] = {}
+        self._flat: dict[tuple[int, ...], Flat] = {}
         self.param_groups = []
         given = list(params)
         if not given:
@@ -80,13 +82,29 @@ class Optimizer:
         """Change every parameter that has a gradient, once; returns what `closure()` returns, if given."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
+            together: dict[Any, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                g = -p.grad.data if group.get("maximize") else p.grad.data
-                self._update(p.data, g, self.state.setdefault(id(p), {}), group)
-                namespaces.note_write(p.data)
+                state = self.state.setdefault(id(p), {})
+                if namespaces.on_host(p.data) and precise(p.dtype) == p.dtype:
+                    g = -p.grad.data if group.get("maximize") else p.grad.data
+                    self._update(p.data, g, state, group)
+                    namespaces.note_write(p.data)
+                else:
+                    numbers = [(k, None if type(v) in SPACES else v) for k, v in sorted(state.items())]
+                    together.setdefault((p.device, p.dtype, *numbers), []).append(p)
+            for members in together.values():
+                self._update_together(members, group)
         return loss
+
+    def _update_together(self, members: list[Tensor], group: Group) -> None:
+        states = [self.state[id(p)] for p in members]
+        key = tuple(map(id, members))
+        if key not in self._flat or not self._flat[key].fits(members, states):
+            self._flat = {k: flat for k, flat in self._flat.items() if not set(k) & set(key)}
+            self._flat[key] = Flat(members, states)
+        self._flat[key].update(self._update, group, states)
 
     def _update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         raise NotImplementedError
@@ -131,7 +149,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy: what is remembered goes by number, since ids do not travel."""
-        return {**vars(self), "state": self.state_dict()["state"]}
+        return {**vars(self), "state": self.state_dict()["state"], "_flat": {}}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         vars(self).update(kept)
@@ -139,7 +157,7 @@ class Optimizer:
 
 
 def _restored(value: Any, p: Tensor) -> Any:
-    """What was remembered of a parameter: a copy in its dtype, on its device; a number as it is."""
+    """What was remembered of a parameter: a copy, precise and on its device; a number as it is."""
     if isinstance(value, int | float):
         return value
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
@@ -147,7 +165,7 @@ def _restored(value: Any, p: Tensor) -> Any:
         return array.item()
     if array.shape != p.shape:
         raise ValueError(f"expected a state of shape {p.shape}, got {array.shape}")
-    return namespaces.asarray(array.astype(p.dtype), device=p.device).copy()
+    return namespaces.asarray(array.astype(precise(p.dtype)), device=p.device).copy()
 
 
 def check_range(**settings: float) -> None:

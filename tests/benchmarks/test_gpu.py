@@ -1,0 +1,53 @@
+"""The GPU benchmark measures what it says, writes a table, and says so where there is no GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import gpu
+from tests import host_cuda, strict
+
+
+def test_every_size_network_and_kind_is_measured_once_and_one_size_unrolled():
+    cases = gpu.cases()
+    assert len(cases) == len(set(cases)) == 2 * 2 * 4 + 2
+    assert [c.size for c in cases if c.unrolled] == [(100, 32, 256)] * 2
+
+
+def test_the_table_gives_ratios_under_hardware_and_date():
+    case = gpu.Case("LSTM", "one layer", (100, 32, 256))
+    text = gpu.table([gpu.Row(case, "training", 1.2, 1.0)], "Some GPU, today")
+    assert "Some GPU, today" in text
+    assert text.splitlines()[-1] == "| LSTM, one layer | (100, 32, 256) | training | 1.200 | 1.000 | 1.20 |"
+
+
+def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--output", str(tmp_path / "table.md")])
+    gpu.main()
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing was measured, since there is no GPU here: ") and said.count("\n") == 1
+    assert not (tmp_path / "table.md").exists()
+
+
+@pytest.mark.skipif(host_cuda.COMPILER is None, reason="needs g++, which is not on PATH")
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_this_librarys_half_runs_on_the_device_and_waits_for_nothing(unrolled):
+    pytest.importorskip("torch", reason="needs PyTorch, which is not installed (make parity)")
+    with strict.installed():
+        ours = gpu.by_this(gpu.Case("GRU", "two, bidirectional", (4, 2, 3), unrolled))
+        gradients = ours["training"]()
+        assert len(gradients) == 1 + 16 and all(type(g) is strict.ndarray for g in gradients)
+        with strict.counted() as counts:
+            ours["training"]()
+            ours["inference"]()
+        assert counts["sync"] == counts["upload"] == counts["download"] == 0
+
+
+@pytest.mark.gpu
+def test_one_round_runs():
+    ran = subprocess.run([sys.executable, "-m", "benchmarks.gpu", "--rounds", "1"], check=False)
+    assert ran.returncode == 0
