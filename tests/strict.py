@@ -10,7 +10,7 @@ what a device array cannot do or should not be asked:
 
 What may be asked but makes the program wait or moves data is counted in `counts`: "sync" (`item`, `get`, a
 boolean index, …), "upload", "download"; and what the device was given: "launch", "kernel", "graph".
-Streams can be captured into graphs, which run again what they saw.
+Streams can be captured into graphs, which run what they saw.
 Kernels (`RawModule`) are compiled as C++ by `tests.host_cuda` and run in the place of the device.
 """
 
@@ -232,12 +232,15 @@ def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     owners: dict[int, ndarray] = {}
     given, named = _hosted(args, owners), {k: _hosted(v, owners) for k, v in kwargs.items()}
     counts["launch"] += 1
+    if _current.graph is not None and "out" in kwargs:
+        if not named["out"].flags.c_contiguous:
+            raise RuntimeError("expected a contiguous result while a stream is being captured")
+        _current.graph.record(function, given, named)
+        return kwargs["out"]
     with np.errstate(all="ignore"):
         made = function(*given, **named)
-    if _current.graph is not None:
-        _current.graph.record(function, given, named)
-        if "out" not in kwargs and made is not None and id(_root(made)) not in owners:
-            raise RuntimeError("expected no new array while a stream is being captured")
+    if _current.graph is not None and (made is None or id(_root(made)) not in owners):
+        raise RuntimeError("expected no new array and no write while a stream is being captured")
     return kwargs.get("out") if kwargs.get("out") is not None else _wrapped(made, owners)
 
 
@@ -400,7 +403,8 @@ def run_kernel(function: Callable[..., None], *args: Any) -> None:
     counts["kernel"] += 1
     if _current.graph is not None:
         _current.graph.record(function, args, {})
-    function(*args)
+    else:
+        function(*args)
 
 
 # -- the modules ---------------------------------------------------------------------------------------

@@ -67,6 +67,28 @@ def test_a_step_is_one_product_and_one_kernel_each_way():
     assert launches[1] - launches[0] == 2  # one forward, one backward
 
 
+@on_gpus
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "projection"])
+def test_a_captured_loop_is_the_loop(name, device, rng, monkeypatch):
+    runs = [Run(CASES[name], rng, "float32", reverse) for reverse in (False, True) for _ in range(3)]
+    draw = lambda like: tg.tensor(rng.standard_normal(like.shape).astype("float32"))
+    cotangents = [[draw(o) for o in run.defined()] for run in runs]
+
+    def results():
+        for run, g in zip(runs, cotangents, strict=True):
+            outs = run.fused()
+            yield [*outs, *tg.grad(outs, run.inputs, g)]
+
+    expected = list(results())
+    monkeypatch.setenv("TINYGRAD_RNN_CUDA_GRAPHS", "1")
+    with strict.counted() as counts:
+        found = list(results())
+    for a, b in zip(found, expected, strict=True):
+        assert worst(a, b) == 0
+    if type(runs[0].x.data) is strict.ndarray:
+        assert counts["graph"] == 8  # two of three, forward and backward, both ways
+
+
 # -- compilers -----------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,14 @@
 `cuda_emitter` writes the kernels, CuPy compiles them (and keeps them on disk) at the first call. All work
 goes to CuPy's current stream, all memory comes from its pool, and nothing here waits for the device. Products
 are in full float32: TF32 is used only where the environment says CUPY_TF32=1, as everywhere in CuPy.
+
+Short kernels end sooner than Python launches the next one. With TINYGRAD_RNN_CUDA_GRAPHS=1 a loop that comes
+again with the same sizes is captured into a CUDA graph, which the device then runs without Python.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,10 @@ from tinygrad_rnn.kernels.schedule import Place, Schedule
 
 _THREADS = 256
 """In a block; a kernel's threads have nothing to do with each other."""
+_GRAPHS = 8
+"""So many sizes of one loop are kept as graphs, each with memory of its own …"""
+_MEMORY = 1 << 28
+"""… of at most so many bytes."""
 
 
 class CudaPass(Pass):
@@ -32,6 +40,7 @@ class CudaPass(Pass):
         self.launches: list[list[tuple[Any, Entry]]] = [[] for _ in schedule.stages]
         for entry in self.kernels.entries:
             self.launches[entry.stage].append((module.get_function(entry.name), entry))
+        self.graphs: dict[Any, _Graph | None] = {}
 
     def dtype_of(self, array: str) -> Any:
         """float32 for what is summed up over the steps in float16."""
@@ -39,6 +48,7 @@ class CudaPass(Pass):
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
         """Run; products and kernels of each step in turn, on the rows that it reaches."""
+        given = set(arrays)
         for factor in self.schedule.factors:
             weight = factor.weight.of(arrays)
             arrays[factor.array] = weight.T if factor.transposed else weight
@@ -47,6 +57,24 @@ class CudaPass(Pass):
         for name in self.schedule.used():
             if name not in arrays:
                 arrays[name] = length.room(self.schedule.shapes[name], self.dtype)
+        key = (length.steps, length.rows, reverse, self.xp.cuda.runtime.getDevice())
+        used = {name: arrays[name] for name in {*self.schedule.used(), *self.kernels.buffers}}
+        if not self._is_worth_a_graph(length, used):
+            self.run(arrays, length, reverse)
+        elif key not in self.graphs:  # the first time is not captured: kernels are compiled there
+            self.graphs = dict([*self.graphs.items()][1 - _GRAPHS :]) | {key: None}
+            self.run(arrays, length, reverse)
+        else:
+            graph = self.graphs[key] = self.graphs[key] or _Graph(self, used, length, reverse)
+            graph(used, given | {factor.array for factor in self.schedule.factors})
+
+    @staticmethod
+    def _is_worth_a_graph(length: Length, used: dict[str, Array]) -> bool:
+        asked = os.environ.get("TINYGRAD_RNN_CUDA_GRAPHS") == "1"
+        return asked and length.ends is None and sum(a.nbytes for a in used.values()) <= _MEMORY
+
+    def run(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
+        """The loop itself, on arrays that are all there."""
         before, backwards = int(reverse), self._backwards(reverse)
         counts = length.counts().tolist()
         for s in range(length.longest):
@@ -76,3 +104,25 @@ class CudaPass(Pass):
             return place
         start, inside = (value.params["start"], value.args[0]) if value.op == "part" else (0, value)
         return self.kernels.between[inside]._replace(start=start, stop=start + self.schedule.width[value])
+
+
+class _Graph:
+    """A loop captured on memory of its own: what it reads is copied in, what it wrote is copied out."""
+
+    def __init__(self, loop: CudaPass, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
+        steps = loop.schedule.steps()
+        places = (loop.schedule.place(step.target) for step in steps)
+        self.written = {place.array for place in places if place is not None}
+        self.own = {name: array.copy() for name, array in arrays.items()}
+        stream = loop.xp.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            loop.run(self.own, length, reverse)
+            self.graph = stream.end_capture()
+
+    def __call__(self, arrays: dict[str, Array], given: set[str]) -> None:
+        for name in given & self.own.keys():
+            self.own[name][...] = arrays[name]
+        self.graph.launch()
+        for name in self.written:
+            arrays[name][...] = self.own[name]
