@@ -1,7 +1,7 @@
 """From one sequence to another: an encoder reads, a decoder writes, and looks back at every step.
 
-The decoder's steps stand in time after the encoder's, so the unrolled picture is the textbook's: the source
-from left to right, then the target, with attention reaching back.
+The decoder's steps stand in time after the encoder's and in a row above them, so the unrolled picture is the
+textbook's: the source from left to right, then the target, with attention reaching back.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Seq2Seq(Module):
         output, state = self.encoder(self.source(source), lengths=lengths)
         h = parts(state)[0]
         last = ops.concatenate([h[k] for k in range(-self.encoder.num_directions, 0)], axis=-1)
-        start = ops.tanh(self.bridge(last))
+        start = label(h_0=ops.tanh(self.bridge(last)))
         if self.attention is None:
             memory = Memory(ops.expand_dims(last, 1), None, None)
         else:
@@ -142,16 +142,18 @@ class Seq2Seq(Module):
         """Write one token after `token` (N): its logits (N, target_size), the state, and where it looked."""
         with at(time=time):
             y = label(y=self.dropout(self.target(token)))
-            if self.attention is None:
-                context, weights = memory.values[:, 0], ops.ones_like(memory.values[:, :, 0])
-            else:
-                context, weights = self.attention(
-                    parts(state)[0], memory.values, memory.keys, memory.padding
-                )
-            with part("decoder"), at(layer=0, direction="forward"):
-                state = self.decoder(ops.concatenate([y, context], axis=-1), state)
+            with part("decoder"), at(layer=self.encoder.num_layers, direction="forward"):
+                context, weights = self._look(parts(state)[0], memory)
+                state = self.decoder(ops.concatenate([y, label(context=context)], axis=-1), state)
                 h = named(state)[0]
             return self.head(self.dropout(ops.concatenate([h, context], axis=-1))), state, weights
+
+    def _look(self, h: Any, memory: Memory) -> tuple[Any, Any]:
+        """What the decoder sees of the source from state h, and where it looked."""
+        if self.attention is None:
+            return memory.values[:, 0], ops.ones_like(memory.values[:, :, 0])
+        context, weights = self.attention(h, *memory)
+        return context, label(attention=weights)
 
     # -- decoding --------------------------------------------------------------------------------------
 
