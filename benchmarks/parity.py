@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("parity needs PyTorch, which is not installed: make parity", file=sys.stderr)
         return 2
     print(f"float64, against PyTorch {torch.__version__}; values, states and every gradient\n")
-    print(f"{'module':<20} {'configurations':>14} {'worst difference':>17}")
+    print(f"{'module':<24} {'configurations':>14} {'worst difference':>17}")
     for name, errors in table(given.seed, given.count).items():
-        print(f"{name:<20} {len(errors):>14} {max(errors):>17.1e}")
+        print(f"{name:<24} {len(errors):>14} {max(errors):>17.1e}")
     return 0
 
 

@@ -123,6 +123,7 @@ def test_a_recogniser_is_rebuilt_from_its_file(tmp_path):
         (lambda: nn.TransformerRecurrent(encoder(6), nn.GRU(4, 4)), "recurrent layer's width 4, got 6"),
         (lambda: nn.CTCRecognizer(3, 4, cell="mgu"), r"cell among \['gru', 'lstm', 'rnn'\], got 'mgu'"),
         (lambda: nn.CTCRecognizer(3, 4).loss(tg.zeros(5, 1, 3), [[4]]), "from 0 to 3 .* blank 0, got 4"),
+        (lambda: nn.CTCRecognizer(3, 4).loss(tg.zeros(3, 1, 3), [[1, 1, 2]]), "got 3 steps .* needs 4"),
         (lambda: nn.CTCRecognizer(3, 4)(tg.zeros(5, 1, 2)), r"input \(T, N, 3\)"),
     ],
 )

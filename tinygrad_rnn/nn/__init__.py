@@ -1,7 +1,9 @@
 """Networks: modules, cells and recurrent layers, losses; PyTorch's names, shapes and defaults.
 
 Read `module` (what holds parameters), `cells` (one step of each recurrent network, written once), `unroll`
-(that step, along time), `recurrent` (stacked, in both directions, over ragged batches), then the rest.
+(that step, along time), `recurrent` (stacked, in both directions, over ragged batches), then the rest: layers
+(`linear`, `conv`, `norm`, `attention`, `transformer`), losses (`loss`, `ctc`), and networks joined of these
+(`text`, `hybrid`, `seq2seq`).
 """
 
 from tinygrad_rnn.nn import functional, init, utils

@@ -133,6 +133,18 @@ def _checked(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     return labels, ends, lengths.astype(np.int64)
 
 
+def check_room(
+    log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0
+) -> None:
+    """ValueError for a target that no path can read: it needs a step per label, and one between repeats."""
+    labels, ends, lengths = _checked(log_probs, targets, input_lengths, target_lengths, blank)
+    repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != blank)
+    needed = lengths + repeats.sum(axis=1)
+    for n in np.flatnonzero(needed > ends)[:1]:
+        came = f"{ends[n]} steps for a target that needs {needed[n]} (sequence {n})"
+        raise ValueError(f"expected inputs long enough for their targets, got {came}")
+
+
 def _host(values: Any) -> np.ndarray[Any, Any]:
     """Integers on the host, whatever they come as: a Tensor, an array, a list."""
     found = np.asarray(to_numpy(raw(values)) if hasattr(raw(values), "get") else raw(values))

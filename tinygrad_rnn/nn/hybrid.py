@@ -165,11 +165,15 @@ class CTCRecognizer(Module):
         return ops.log_softmax(self.head(output), axis=-1)
 
     def loss(self, x: Any, targets: Any, lengths: Any = None, target_lengths: Any = None) -> Any:
-        """The CTC loss of targets (N, S), or all in one row; each as long as its row where none is given."""
+        """The CTC loss of targets (N, S), or all in one row; each as long as its row where none is given.
+
+        Raises ValueError where a target is too long for its input.
+        """
         log_probs = self(x, lengths)
         steps, n = log_probs.shape[:2]
         ends = np.full(n, steps) if lengths is None else lengths
         whole = np.full(n, np.shape(targets)[-1]) if target_lengths is None else target_lengths
+        ctc.check_room(log_probs, targets, ends, whole)
         return functional.ctc_loss(log_probs, targets, ends, whole)
 
     def greedy(self, x: Any, lengths: Any = None) -> list[list[int]]:
