@@ -21,6 +21,7 @@ import numpy as np
 from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import asarray, to_numpy
 from tinygrad_rnn.nn.packed import check_lengths
+from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.scope import at, part
 from tinygrad_rnn.tensor import Tensor, raw
 
@@ -79,7 +80,7 @@ def _log_probability(log_probs: Any, labels: Any, ends: Any, lengths: Any, blank
     place, last = np.arange(spread.shape[1]), 2 * lengths[:, None]
     two_before = np.pad(spread[:, :-2], ((0, 0), (2, 0)), constant_values=blank)[:, : spread.shape[1]]
     skips = (spread != blank) & (spread != two_before)
-    reach = constant(np.stack([skips, np.ones_like(skips), np.ones_like(skips)], axis=-1))
+    reach = constant(np.stack([np.ones_like(skips), np.ones_like(skips), skips]))
     final = constant((place == last) | (place == last - 1))
 
     if (ends < steps).any():  # what stands in the padding must not matter, NaN included
@@ -93,12 +94,35 @@ def _log_probability(log_probs: Any, labels: Any, ends: Any, lengths: Any, blank
             if not t:
                 alpha = said[0] + constant(place < 2)
             else:
-                before = ops.pad(alpha, [(0, 0), (2, 0)], constant_values=-math.inf)
-                alpha = said[t] + ops.logsumexp(ops.windows(before, (3,), (1,), (1,)) + reach, axis=-1)
+                alpha = said[t] + moved(alpha, reach)
             alphas.append(alpha)
     with part("ctc"):
         key = (asarray(ends - 1, device=log_probs.device), asarray(np.arange(n), device=log_probs.device))
         return ops.logsumexp(ops.getitem(ops.stack(alphas), key) + final, axis=-1)
+
+
+@primitive
+def moved(xp: Any, alpha: Any, reach: Any, /) -> Any:
+    """log(e^α(s) + e^α(s-1) + e^α(s-2)), (N, S): the paths one step on; `reach` (3, N, S) is 0, or -inf."""
+    return ops.logsumexp.within(xp)(_terms(alpha, xp, reach), axis=0)
+
+
+def _terms(alpha: Any, xp: Any, reach: Any) -> Any:
+    """The three places where a path can have been, (3, N, S): here, one before, two before."""
+    nowhere, places = xp.full_like(alpha[:, :1], -math.inf), alpha.shape[1]
+    wide = xp.concatenate([nowhere, nowhere, alpha], axis=1)
+    return xp.stack([wide[:, k : k + places] for k in (2, 1, 0)]) + reach
+
+
+def _moved_rule(g: Any, xp: Any, alpha: Any, y: Any, reach: Any) -> Any:
+    """To each place what the three that it feeds send back, by its share in them."""
+    here, one, two = g * xp.exp(_terms(alpha, xp, reach) - xp.where(xp.isfinite(y), y, 0.0))
+    end = xp.zeros_like(alpha[:, :1])
+    one, two = xp.concatenate([one, end], axis=1), xp.concatenate([two, end, end], axis=1)
+    return here + one[:, 1:] + two[:, 2:]
+
+
+moved.vjp(alpha=_moved_rule)
 
 
 def _checked(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int) -> Any:
