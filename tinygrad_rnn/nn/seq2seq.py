@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_rnn import namespaces, ops
 from tinygrad_rnn.modes import no_grad
-from tinygrad_rnn.namespaces import asarray, to_numpy
+from tinygrad_rnn.namespaces import asarray
 from tinygrad_rnn.nn import functional
 from tinygrad_rnn.nn.attention import AdditiveAttention, MultiplicativeAttention
 from tinygrad_rnn.nn.cells import GRUCell, LSTMCell, RNNCell
@@ -22,7 +22,7 @@ from tinygrad_rnn.nn.linear import Dropout, Embedding, Linear
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.unroll import named, parts
 from tinygrad_rnn.scope import at, part
-from tinygrad_rnn.tensor import label, raw
+from tinygrad_rnn.tensor import Tensor, label, raw
 
 CELLS: dict[str, Any] = {"rnn": RNNCell, "lstm": LSTMCell, "gru": GRUCell}
 
@@ -115,7 +115,7 @@ class Seq2Seq(Module):
             said.append(logits)
             looked.append(weights)
             forced = teacher_forcing == 1 or namespaces.random_stream("cpu").random() < teacher_forcing
-            token = truth if forced else logits.data.argmax(axis=-1)
+            token = truth if forced else Tensor(logits.data.argmax(axis=-1))
         return ops.stack(said), ops.stack(looked)
 
     def loss(self, source: Any, target: Any, lengths: Any = None, teacher_forcing: float = 1.0) -> Any:
@@ -168,8 +168,8 @@ class Seq2Seq(Module):
             ended = np.zeros(len(token), dtype=bool)
             for u in range(max_length):
                 logits, state, weights = self.step(token, state, memory, memory.values.shape[1] + u)
-                token = logits.data.argmax(axis=-1)
-                said.append(np.where(ended, self.eos, to_numpy(token)))
+                token = Tensor(logits.data.argmax(axis=-1))
+                said.append(np.where(ended, self.eos, token.numpy()))
                 looked.append(weights.numpy())
                 ended = ended | (said[-1] == self.eos)
                 if ended.all():
@@ -204,7 +204,7 @@ class Seq2Seq(Module):
         for u in range(max_length):
             index = [0] * len(open_beams)
             last = [tokens[-1] if tokens else self.bos for tokens, _ in open_beams]
-            token = asarray(np.array(last), device=memory.values.device)
+            token = Tensor(asarray(np.array(last), device=memory.values.device))
             logits, state, _ = self.step(token, state, memory.rows(index), memory.values.shape[1] + u)
             scores = ops.log_softmax(logits, axis=-1).numpy() + np.array([[p] for _, p in open_beams])
             grown: list[tuple[int, tuple[list[int], float]]] = []
@@ -225,7 +225,7 @@ class Seq2Seq(Module):
 
     def _begin(self, memory: Memory) -> Any:
         """The token before the first, for every sequence."""
-        return asarray(np.full(memory.values.shape[0], self.bos), device=memory.values.device)
+        return Tensor(asarray(np.full(memory.values.shape[0], self.bos), device=memory.values.device))
 
 
 def _attention(kind: str | None, query_size: int, memory_size: int) -> Any:
