@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -364,12 +365,8 @@ def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | N
     return made
 
 
-class _Seen(threading.local):
-    values: dict[str, Any] | None = None
-
-
-seen = _Seen()
-"""While `seen.values` is a dict, every named value is kept there too (for `return_gates`)."""
+seen: ContextVar[dict[str, Any] | None] = ContextVar("seen", default=None)
+"""While it holds a dict, every named value is kept there too (for `return_gates`)."""
 
 
 def label(**values: Tensor) -> Any:
@@ -381,8 +378,8 @@ def label(**values: Tensor) -> Any:
     >>> f.name
     'f'
     """
-    if seen.values is not None:
-        seen.values.update(values)
+    if (kept := seen.get()) is not None:
+        kept.update(values)
     for name, value in values.items():
         if isinstance(value, Tensor):
             value.name = name

@@ -76,11 +76,14 @@ def unroll(
         there = mask.at(t) if mask is not None else None
         if mask is None or mask.count[t]:
             with at(layer=layer, direction=direction, time=start + t):
-                seen.values = {} if look is not None else None
-                new = named(step(xs[t], state if several else state[0]))
+                names: dict[str, Tensor] = {}
+                before = seen.set(None if look is None else names)
+                try:
+                    new = named(step(xs[t], state if several else state[0]))
+                finally:
+                    seen.reset(before)
                 if look is not None:
-                    look(t, {**(seen.values or {}), **{s.name or "": s for s in new}})
-                    seen.values = None
+                    look(t, {**names, **{s.name or "": s for s in new}})
                 state = new if there is None else held(there, new, state)
         hs[t] = state[0]
     return hs, state
