@@ -66,10 +66,22 @@ def test_a_stream_that_does_not_show_its_state_is_replayed_from_a_seed(monkeypat
     monkeypatch.setattr(
         namespaces, "_stream", lambda name, seed: (Opaque if name == "other" else np.random.default_rng)(seed)
     )
+    draw = lambda: namespaces.random_stream("other").inner.random()
     state = namespaces.random_state()
-    first = namespaces._streams["other"].inner.random()
+    made = namespaces._streams["other"]
+    assert namespaces.random_state() == state and namespaces._streams["other"] is made, "nobody has drawn"
+    first, second = draw(), draw()
+    for _ in range(2):
+        with namespaces.random_replayed(state):
+            assert namespaces.random_state()["other"] == state["other"]
+            assert [draw(), draw()] == [first, second]
     with namespaces.random_replayed(state):
-        assert namespaces._streams["other"].inner.random() == first
+        pass
+    after = namespaces.random_state()
+    assert after["other"] != state["other"]
+    third = draw()
+    namespaces.set_random_state(after)
+    assert draw() == third
 
 
 def test_the_default_device_is_per_thread_and_undone(monkeypatch):
