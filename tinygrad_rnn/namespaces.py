@@ -265,6 +265,8 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Array:
 # -- random streams ------------------------------------------------------------------------------------
 
 _streams: dict[str, Any] = {}
+_untouched: dict[str, int] = {}
+"""Streams that do not show their state and have not been drawn from, and the seed that each started from."""
 _seed: int | None = None
 
 
@@ -281,20 +283,27 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"expected a seed that is an integer ≥ 0, got {seed!r}")
     _seed = int(seed)
     _streams.clear()
+    _untouched.clear()
 
 
 def random_stream(device: str | None = None) -> Any:
     """The device's random generator. Streams of different devices differ, also from the same seed."""
-    name = _local.device if device is None else device
-    name = "cuda:0" if name == "cuda" else name
+    name = _stream_of(device)
     if name not in _streams:
         _streams[name] = _stream(name, _seed)
+    _untouched.pop(name, None)
     return _streams[name]
+
+
+def _stream_of(device: str | None) -> str:
+    name = _local.device if device is None else device
+    return "cuda:0" if name == "cuda" else name
 
 
 def random_state() -> dict[str, Any]:
     """Where every random stream stands now, for `set_random_state` and `random_replayed`."""
-    random_stream()
+    if _stream_of(None) not in _streams:
+        random_stream()
     return {name: _state(name, stream) for name, stream in list(_streams.items())}
 
 
@@ -302,9 +311,10 @@ def _state(name: str, stream: Any) -> Any:
     """A NumPy stream's state; others do not show theirs, so such a stream starts anew from a seed."""
     if isinstance(stream, np.random.Generator):
         return stream.bit_generator.state
-    seed = int(random_stream("cpu").integers(2**63))
-    _streams[name] = _stream(name, seed)
-    return seed
+    if name not in _untouched:
+        _untouched[name] = int(random_stream("cpu").integers(2**63))
+        _streams[name] = _stream(name, _untouched[name])
+    return _untouched[name]
 
 
 def _stream(name: str, seed: int | None) -> Any:
@@ -317,18 +327,21 @@ def set_random_state(states: dict[str, Any]) -> None:
         _streams[name] = _stream(name, 0 if isinstance(state, dict) else state)
         if isinstance(state, dict):
             _streams[name].bit_generator.state = state
+        else:
+            _untouched[name] = state
 
 
 @contextmanager
 def random_replayed(states: dict[str, Any]) -> Iterator[None]:
     """Draw again, inside the `with` block, what was drawn after `random_state()`; then go on as before it."""
-    before = dict(_streams)
+    before, untouched = dict(_streams), dict(_untouched)
     set_random_state(states)
     try:
         yield
     finally:
-        _streams.clear()
-        _streams.update(before)
+        for kept, then in ((_streams, before), (_untouched, untouched)):
+            kept.clear()
+            kept.update(then)
 
 
 # -- in-place writes -----------------------------------------------------------------------------------

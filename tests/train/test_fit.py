@@ -102,9 +102,9 @@ def test_patience_stops_and_takes_the_best_weights():
     assert same(weights(net), kept[1])
 
 
-def test_what_is_best_may_be_large():
+def test_what_is_best_may_be_large_but_is_a_number():
     net, optimizer, data = made()
-    figures = iter([1.0, 3.0, 2.0])
+    figures = iter([math.nan, 3.0, 2.0])
     note = lambda run: run.records[-1].update(figure=next(figures))
     run = train.fit(
         net, loss, optimizer, data, epochs=3, monitor="figure", mode="max", callbacks=[note], **quiet

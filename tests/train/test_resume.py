@@ -97,7 +97,7 @@ def test_carried_state_plateau_patience_and_best_weights_go_on_too(tmp_path):
         with pytest.raises(Killed):
             run(tmp_path / str(step), step_callbacks=[dies_at(step)])
         found, again = run(tmp_path / str(step))
-        assert same(found, whole) and again.ended == run_of_it.ended
+        assert same(found, whole) and again.ended == run_of_it.ended and again.loss == run_of_it.loss
         assert [r["loss"] for r in again.records] == [r["loss"] for r in run_of_it.records]
     found, again = run(tmp_path / "whole")
     assert same(found, whole) and again.loss == run_of_it.loss, "a finished run is left as it ended"

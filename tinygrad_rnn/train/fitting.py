@@ -12,7 +12,8 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.optim import Optimizer
 from tinygrad_rnn.optim.lr_scheduler import ReduceLROnPlateau
 from tinygrad_rnn.train.folder import Folder
-from tinygrad_rnn.train.loop import Loop, Run
+from tinygrad_rnn.train.loop import Loop
+from tinygrad_rnn.train.run import Run
 
 
 def fit(

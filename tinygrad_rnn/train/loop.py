@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,47 +23,17 @@ from tinygrad_rnn.bptt import detached
 from tinygrad_rnn.flow import flow
 from tinygrad_rnn.modes import AnomalyError, detect_anomaly, no_grad
 from tinygrad_rnn.namespaces import random_replayed
-from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.nn.utils import clip_grad_norm_
-from tinygrad_rnn.optim import Optimizer
 from tinygrad_rnn.optim.lr_scheduler import ReduceLROnPlateau
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.train.folder import Folder, Record
 from tinygrad_rnn.train.progress import Progress, told
-
-
-class Diverged(FloatingPointError):
-    """A loss, a gradient or a weight is no finite number any more; the message says where that began."""
-
-
-@dataclass
-class Run:
-    """A training run: what callbacks are given, and what `fit` returns.
-
-    `epoch` epochs are finished, of the current one `batch` batches; `step` steps of the optimiser were made,
-    the last of them at `loss`. `records` holds one dict per epoch, the lines of the log, `best` the best of
-    them. `ended` says why the run stopped before its last epoch, if it did.
-    """
-
-    model: Module
-    optimizer: Optimizer
-    directory: Path | None = None
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    loss: float = math.nan
-    records: list[Record] = field(default_factory=list)
-    best: Record | None = None
-    ended: str = ""
-
-    def stop(self, why: str = "a callback asked for it") -> None:
-        """End the run after this epoch."""
-        self.ended = why
+from tinygrad_rnn.train.run import Diverged, Run, interrupts
 
 
 @dataclass
 class Loop:
-    """A run with all that it is made of; the fields up to `probe` are the arguments of `fit`."""
+    """A run: all that `fit` was asked for, and the state from step to step."""
 
     run: Run
     folder: Folder | None
@@ -107,7 +74,7 @@ class Loop:
         done = (count or 0) * run.epoch + run.batch
         self.progress = Progress(self.shown, None if count is None else count * self.epochs, done)
         try:
-            with _interrupts() as self.asked:
+            with interrupts() as self.asked:
                 while run.epoch < self.epochs and not run.ended:
                     self._epoch()
                     self._close_epoch()
@@ -132,9 +99,10 @@ class Loop:
                 self.totals["seconds"] += now - clock
                 clock = now
                 self.progress.step(len(group), run.loss)
-                with random_replayed(self.streams):
-                    for callback in self.step_callbacks:
-                        callback(run)
+                if self.step_callbacks:
+                    with random_replayed(self.streams):
+                        for callback in self.step_callbacks:
+                            callback(run)
                 if self.checkpoint_every and run.step % self.checkpoint_every == 0:
                     self._save()
                 self._heed()
@@ -266,7 +234,7 @@ class Loop:
             raise ValueError(f"expected monitor to be one of {known}, got {self.monitor!r}")
         figure, sign = record[self.monitor], 1 if self.mode == "min" else -1
         self.waited += 1
-        if run.best is None or sign * figure < sign * run.best[self.monitor]:
+        if not math.isnan(figure) and (run.best is None or sign * figure < sign * run.best[self.monitor]):
             run.best, self.waited = record, 0
             if self.patience is not None:
                 state = run.model.state_dict()
@@ -281,21 +249,15 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """All that the next step depends on."""
         run = self.run
-        parts = {
-            "model": run.model,
-            "optimizer": run.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-        }
-        counts = ("epoch", "batch", "step", "best", "ended")
+        parts: dict[str, Any] = {"model": run.model, "optimizer": run.optimizer}
+        parts |= {"schedule": self.schedule, "scaler": self.scaler}
+        memory = ("totals", "waited", "carried", "best_weights", "streams")
+        counts = ("epoch", "batch", "step", "loss", "best", "ended")
         return {
             "made_for": self._made_for(),
             "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
             "run": {name: getattr(run, name) for name in counts},
-            "loop": {
-                name: getattr(self, name)
-                for name in ("totals", "waited", "carried", "best_weights", "streams")
-            },
+            "loop": {name: getattr(self, name) for name in memory},
         }
 
     def _restore(self, state: dict[str, Any], records: list[Record]) -> None:
@@ -365,24 +327,3 @@ def _batches(data: Any, epoch: int, start: int) -> Generator[Any, None, None]:
 def _size(batch: Any) -> int:
     """The number of sequences: the length of the batch, or of the last part of a tuple, its targets."""
     return len(batch[-1] if isinstance(batch, tuple) else batch)
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that Ctrl-C adds to, so that a step is finished first; a second Ctrl-C interrupts at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    in_charge = threading.current_thread() is threading.main_thread()
-    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield asked
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
