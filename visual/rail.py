@@ -138,8 +138,8 @@ def rail_height(plan: Grid, row: int) -> float:
         return plan.bottom[row] - 28.0
     inside = [
         plan.place[n].bottom
-        for n, (r, _) in plan.home.items()
-        if n in plan.place and r in (-1, len(plan.rows)) and floor_of(plan, n) == row
+        for n in plan.storeys
+        if n in plan.place and plan.home[n][0] in (-1, len(plan.rows)) and floor_of(plan, n) == row
     ]
     return min(inside, default=0.0) - 24.0
 

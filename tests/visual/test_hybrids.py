@@ -1,0 +1,47 @@
+"""Hybrid networks draw at every level, their time from left to right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+import visual
+from tinygrad_rnn import nn
+
+
+def transformer():
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 1)
+
+
+def convolved():
+    return nn.ConvRecurrent(nn.Conv2d(1, 2, 3), nn.GRU(8, 4))(tg.randn(3, 1, 1, 4, 4))[0].sum()
+
+
+def seen_then_read():
+    return nn.TransformerRecurrent(transformer(), nn.GRU(4, 3))(tg.randn(3, 1, 4))[0].sum()
+
+
+LOSSES = {
+    "sequence to sequence": lambda: nn.Seq2Seq(9, 6, 3, 4).loss(np.full((3, 2), 4), np.full((2, 2), 5)),
+    "recogniser": lambda: nn.CTCRecognizer(3, 4, 5).loss(tg.randn(4, 2, 3), [[1, 2], [3, 3]]),
+    "convolution": convolved,
+    "recurrent first": lambda: nn.RecurrentTransformer(nn.GRU(3, 4), transformer())(tg.randn(3, 1, 3)).sum(),
+    "transformer first": seen_then_read,
+}
+
+
+@pytest.mark.parametrize("level", ["cell", "layer"])
+@pytest.mark.parametrize("make", LOSSES.values(), ids=LOSSES)
+def test_every_vertex_has_its_box(make, level):
+    picture = visual.draw(make(), level=level, gradients=True)
+    assert "<svg" in picture.pipe("svg").decode() and len(picture.boxes) > 5
+
+
+def test_the_decoder_stands_right_of_the_encoder_and_above_it():
+    picture = visual.draw(LOSSES["sequence to sequence"](), level="cell")
+    boxes = {box.id: box for box in picture.boxes}
+    read = [boxes[f"encoder.l0.fwd.t{t}"] for t in range(3)]
+    said = [boxes[f"decoder.l1.fwd.t{t}"] for t in (3, 4)]
+    across = [box.x for box in (*read, *said)]
+    assert across == sorted(across) and min(b.y for b in said) > max(b.y for b in read)
