@@ -24,11 +24,16 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 
 def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, view in VIEWS.items():
-        tg.manual_seed(0)
-        path = view().render(FOLDER / f"{name}.svg")
+    for name in VIEWS:
+        path = draw(name).render(FOLDER / f"{name}.svg")
         print(f"{path.relative_to(FOLDER.parent.parent)}  {path.stat().st_size / 1000:.0f} kB")
     return 0
+
+
+def draw(name: str) -> Picture:
+    """One of the views, the same at every run."""
+    tg.manual_seed(0)
+    return VIEWS[name]()
 
 
 def loss(net: Any, steps: int) -> tg.Tensor:
@@ -37,6 +42,36 @@ def loss(net: Any, steps: int) -> tg.Tensor:
     made = (y * y).mean()
     made.name = "loss"
     return made
+
+
+class Hybrid(nn.Module):
+    """Convolution over time, a recurrent layer in both directions, attention on top."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = nn.Sequential(nn.Conv1d(4, 6, 3, padding=1), nn.ReLU())
+        self.rnn = nn.GRU(6, 4, bidirectional=True)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+        self.readout = nn.Linear(8, 1)
+
+    def forward(self, x: tg.Tensor) -> tg.Tensor:
+        x = tg.ops.permute_dims(self.front(tg.ops.permute_dims(x, (1, 2, 0))), (2, 0, 1))
+        return self.readout(self.encoder(self.rnn(x)[0]))
+
+
+def hybrid() -> Picture:
+    scores = Hybrid()(tg.randn(4, 1, 4))
+    return visual.draw((scores * scores).mean(), gradients=True, title="Convolution, GRU, attention")
+
+
+def feedforward() -> Picture:
+    net = nn.Sequential(nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1))
+    return visual.draw(net(tg.randn(1, 20)).sum(), gradients=True, title="No loop: all steps at once")
+
+
+def ragged() -> Picture:
+    y, _ = nn.GRU(4, 8, bidirectional=True)(tg.randn(5, 3, 4), lengths=[5, 3, 2])
+    return visual.draw((y * y).mean(), gradients=True, title="Sequences of 5, 3 and 2 steps")
 
 
 def truncated() -> Picture:
@@ -75,11 +110,15 @@ def broken() -> Picture:
 
 VIEWS: dict[str, Callable[[], Picture]] = {
     "rolled": lambda: visual.rolled(nn.LSTM(4, 8, 2, bidirectional=True)),
+    "layer": lambda: visual.draw(loss(nn.LSTM(4, 8, 2, bidirectional=True), 5), "layer", gradients=True),
     "op": lambda: visual.draw(loss(nn.RNN(4, 8), 2), level="op"),
     "gate": lambda: visual.draw(loss(nn.LSTM(4, 8), 3), level="gate", gradients=True),
     "cell": lambda: visual.draw(loss(nn.LSTM(4, 8, 2, bidirectional=True), 5), gradients=True),
     "dark": lambda: visual.draw(loss(nn.GRU(4, 8, 2), 5), gradients=True, tokens="hello", theme="dark"),
     "folded": lambda: visual.draw(loss(nn.GRU(4, 8), 300), gradients=True, focus=150),
+    "ragged": ragged,
+    "hybrid": hybrid,
+    "feedforward": feedforward,
     "heatmap": lambda: visual.heatmap(tg.flow(loss(nn.LSTM(4, 8, 2), 30))),
     "influence": reached,
     "truncated": truncated,

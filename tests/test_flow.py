@@ -194,3 +194,29 @@ def test_flow_travels_as_json_with_null_for_what_was_not_computed(rng):
     read = json.loads(flow.to_json())
     np.testing.assert_array_equal(np.array(read["h"]), flow.h)
     assert len(read["edges"]) == len(flow.edges)
+
+
+@pytest.mark.parametrize(("kind", "layers", "bidirectional"), VARIANTS)
+def test_between_layers_the_norms_are_those_of_the_whole_sequences(kind, layers, bidirectional, rng):
+    _, loss = network(kind, rng, num_layers=layers, bidirectional=bidirectional)
+    flow = tg.flow(loss)
+    graph = flow.graph("layer")
+    norms = {v.id: v.norm for v in graph.nodes}
+    shares: dict[str, float] = {}
+    for e in graph.edges:
+        if e.projection is not None:
+            shares[e.source] = shares.get(e.source, 0.0) + e.projection
+    group = {m: v.id for v in graph.nodes for m in v.members}
+    ops_ = flow.graph("op")
+    size = {v.id: v.norm for v in ops_.nodes}
+    leaves = {e.source for e in ops_.edges if group.get(e.source) != group.get(e.target)}
+    for e in ops_.edges:
+        name = group.get(e.source)
+        if name in shares and name == group.get(e.target) and e.source in leaves and e.projection is not None:
+            shares[name] += e.projection * size[e.source] / norms[name]
+    for name, share in shares.items():
+        assert share == pytest.approx(norms[name], rel=1e-9, abs=1e-12), "from outside and from within"
+    for layer in range(layers):
+        for d, way in enumerate(("fwd", "rev")[: 1 + bidirectional]):
+            (name,) = [n for n in shares if n.endswith(f"l{layer}.{way}")]
+            assert norms[name] == pytest.approx(float(np.linalg.norm(flow.h[layer, d])), rel=1e-9)

@@ -168,3 +168,49 @@ def test_a_window_is_some_steps_alone_and_says_so():
     assert "steps 2 to 3 alone" in window.notes[-1]
     with pytest.raises(ValueError, match="expected steps of this graph, got 7 to 9"):
         graph.window(7, 9)
+
+
+def losses_of(steps: int):
+    net, total = nn.GRUCell(2, 3), None
+    h = tg.zeros(1, 3)
+    for t in range(steps):
+        with tg.at(layer=0, direction="forward", time=t):
+            h = tg.label(h=net(tg.randn(1, 2), h))
+        total = h.sum() if total is None else total + h.sum()
+    return total
+
+
+def test_a_loss_summed_step_by_step_is_one_vertex_and_the_loss():
+    graph = tg.trace(losses_of(9))
+    cells = graph.quotient("cell")
+    sums = [v for v in cells.nodes if v.op in ("add", "module")]
+    assert [(v.label, len(v.members)) for v in sums if v.kind == "op"] == [("add × 7", 7)]
+    assert len([v for v in graph.nodes if v.op == "add" and v.layer is None]) == 8
+
+
+def test_a_module_called_twice_makes_no_cycle():
+    shared, other = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.other = shared, other
+
+        def forward(self, x):
+            return self.shared(ops.tanh(self.other(self.shared(x))))
+
+    graph = tg.trace(Twice()(tg.randn(2, 3)).sum()).quotient("cell")
+    place = {v.id: k for k, v in enumerate(graph.nodes)}
+    assert all(place[e.source] < place[e.target] for e in graph.edges)
+    assert [v.op for v in graph.nodes if v.kind == "op"] == ["linear", "linear", "tanh", "linear"]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_at_layer_level_a_sequence_is_one_vertex(bidirectional):
+    net = nn.LSTM(3, 4, num_layers=2, bidirectional=bidirectional)
+    graph = tg.trace(net(tg.randn(5, 2, 3))[0].sum()).quotient("layer")
+    layers = [v for v in graph.nodes if v.op == "layer"]
+    assert len(layers) == 2 * (1 + bidirectional) and all(v.time is None for v in graph.nodes)
+    assert [v.label for v in graph.nodes if v.kind == "input"] == ["x × 5"]
+    pairs = [(e.source, e.target) for e in graph.edges]
+    assert len(pairs) == len(set(pairs))

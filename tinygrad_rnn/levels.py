@@ -7,14 +7,15 @@ A level is a grouping of a trace's vertices; the drawing and the gradient on its
 - "cell": all operations of one layer, direction and time step.
 - "layer": all operations of one layer and direction; what else there is at every step is one vertex, too.
 
-Outside the layers all operations of one innermost module are one vertex, and so is a chain of additions (a
-loss summed step by step). Parameters, named inputs, cuts and outputs stay what they are; unnamed constants
-are left out. No grouping makes a cycle: a module that is called twice in a row stays apart.
+Outside the layers all operations of a module that is no mere frame for others are one vertex, and so is a
+chain of additions (a loss summed step by step). Parameters, named inputs, cuts and outputs stay what they
+are; unnamed constants are left out. No grouping makes a cycle: a module called twice in a row stays apart.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,14 +34,13 @@ def group(graph: Graph, level: str) -> dict[str, str]:
         return {v.id: v.id for v in graph.nodes}
     if level not in ("gate", "cell", "layer"):
         raise ValueError(f"expected level 'op', 'gate', 'cell' or 'layer', got {level!r}")
-    modules = {v.module for v in graph.nodes if v.layer is None}
-    inner = {m for m in modules if m and not any(other.startswith(f"{m}.") for other in modules)}
+    blocks = _blocks(graph)
     groups: dict[str, str] = {}
     for v in graph.nodes:
         if v.kind in _OWN:
             groups[v.id] = _timeless(v) if level == "layer" else v.id
         elif v.kind != "constant":
-            groups[v.id] = _place(v, level, inner)
+            groups[v.id] = _place(v, level, blocks)
     groups |= _chains(graph, groups)
     _dissolve_cycles(graph, groups)
     if level == "gate":
@@ -48,13 +48,35 @@ def group(graph: Graph, level: str) -> dict[str, str]:
     return groups
 
 
-def _place(v: Vertex, level: str, inner: set[str]) -> str:
+def _place(v: Vertex, level: str, blocks: Mapping[str, str]) -> str:
     if v.layer is not None and v.direction is not None:
         cell = v.id.split(f"l{v.layer}.{SHORT[v.direction]}")[0] + f"l{v.layer}.{SHORT[v.direction]}"
         return cell if level == "layer" or v.time is None else f"{cell}.t{v.time}"
-    if v.module in inner and v.op not in JOINS:
-        return v.module if v.time is None or level == "layer" else f"{v.module}.t{v.time}"
+    if v.module in blocks and v.op not in JOINS:
+        block = blocks[v.module]
+        return block if v.time is None or level == "layer" else f"{block}.t{v.time}"
     return _timeless(v) if level == "layer" else v.id
+
+
+def _blocks(graph: Graph) -> dict[str, str]:
+    """Module → the outermost module around it that does as much by itself as its parts do together."""
+    own = Counter(v.module for v in graph.nodes if v.module and v.layer is None and v.kind == "op")
+    whole: Counter[str] = Counter()
+    for module, count in own.items():
+        for outer in _path(module):
+            whole[outer] += count
+    found: dict[str, str] = {}
+    for module in own:
+        block = next((outer for outer in _path(module) if 2 * own[outer] >= whole[outer]), None)
+        if block is not None:
+            found[module] = block
+    return found
+
+
+def _path(module: str) -> Iterator[str]:
+    """The modules around a module, outermost first, and itself."""
+    parts = module.split(".")
+    return (".".join(parts[: k + 1]) for k in range(len(parts)))
 
 
 def _timeless(v: Vertex) -> str:
@@ -79,23 +101,27 @@ def _chains(graph: Graph, groups: dict[str, str]) -> dict[str, str]:
 
 def _dissolve_cycles(graph: Graph, groups: dict[str, str]) -> None:
     """Take apart the groups without which there would be no cycle."""
-    waiting: dict[str, int] = dict.fromkeys(groups.values(), 0)
-    readers: dict[str, list[str]] = defaultdict(list)
-    for edge in graph.edges:
-        a, b = groups.get(edge.source), groups.get(edge.target)
-        if a is not None and b is not None and a != b:
-            readers[a].append(b)
-            waiting[b] += 1
-    ready = [name for name, count in waiting.items() if not count]
+    ends = ((groups.get(e.source), groups.get(e.target)) for e in graph.edges)
+    edges = [(a, b) for a, b in ends if a is not None and b is not None and a != b]
+    stuck = _unreached(set(groups.values()), edges)
+    stuck = _unreached(stuck, [(b, a) for a, b in edges if a in stuck and b in stuck])
+    for v in graph.nodes:
+        if v.layer is None and groups.get(v.id) in stuck:
+            groups[v.id] = v.id
+
+
+def _unreached(names: set[str], edges: Sequence[tuple[str, str]]) -> set[str]:
+    """What an order by the edges never comes to: cycles, and all behind them."""
+    waiting, readers = Counter(b for _, b in edges), defaultdict(list)
+    for a, b in edges:
+        readers[a].append(b)
+    ready = [name for name in names if not waiting[name]]
     for name in ready:
         for reader in readers[name]:
             waiting[reader] -= 1
             if not waiting[reader]:
                 ready.append(reader)
-    stuck = waiting.keys() - set(ready)
-    for v in graph.nodes:
-        if v.layer is None and groups.get(v.id) in stuck:
-            groups[v.id] = v.id
+    return names - set(ready)
 
 
 JOINS = ("stack", "concatenate")

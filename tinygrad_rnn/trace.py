@@ -160,6 +160,10 @@ class Graph:
         )
 
 
+SHAPING = ("reshape", "permute_dims", "swapaxes", "expand_dims", "squeeze", "pad")
+"""Operations that do not say what a module does."""
+
+
 def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
     """One vertex for a group: its last named member, or what they have in common."""
     named = [v for v in members if v.label]
@@ -183,7 +187,7 @@ def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
     elif len(members) > 1 and len({v.op for v in members}) == 1:
         label = f"{first.label or first.op} × {len(members)}"
     elif group_id.rpartition(".")[2].isdigit():
-        label = f"{group_id} {last.op}"
+        label = f"{group_id} {next((v.op for v in members if v.op not in SHAPING), first.op)}"
     return Vertex(
         id=group_id,
         op="cell" if inside and level == "cell" else "layer" if inside else "module",

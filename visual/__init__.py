@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinygrad_rnn.trace import Graph
 from visual.compare import compare
 from visual.picture import Picture
 from visual.plots import heatmap, influence
 from visual.rolled import rolled
+from visual.sources import LEVELS, graph_of
 from visual.style import style as _style
 from visual.unroll import unrolled
 
 __all__ = ["Picture", "compare", "draw", "heatmap", "influence", "rolled"]
-
-LEVELS = ("cell", "gate", "op", "layer")
 
 
 def draw(
@@ -53,26 +51,5 @@ def draw(
     if level is not None and level not in LEVELS:
         raise ValueError(f"expected a level among {', '.join(LEVELS)}, got {level!r}")
     table = _style(theme, style)
-    graph = _graph(what, level, gradients)
+    graph = graph_of(what, level, gradients)
     return unrolled(graph, table, gradients, fold, focus, tokens, title)
-
-
-def _graph(what: Any, level: Any, gradients: bool) -> Graph:
-    """The Graph behind whatever was given, at the level that was asked for."""
-    if not isinstance(what, Graph) and not hasattr(what, "graph"):
-        from tinygrad_rnn.flow import flow
-        from tinygrad_rnn.trace import trace
-
-        what = flow(what) if gradients else trace(what)
-    if not isinstance(what, Graph):
-        what = what.graph(level or "cell")
-    graph: Graph = what
-    if graph.level == "op" and (level not in (None, "op") or (level is None and _has_cells(graph))):
-        return graph.quotient(level or "cell")
-    if level is not None and level != graph.level:
-        raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at {level!r}; trace one at 'op'")
-    return graph
-
-
-def _has_cells(graph: Graph) -> bool:
-    return any(v.time is not None and v.layer is not None for v in graph.nodes)

@@ -18,12 +18,15 @@ from visual.gradients import measure
 from visual.page import edge_names
 from visual.paths import middle
 from visual.picture import Arrow, Box, Element, Group, Picture, Text, moved
+from visual.sources import graph_of
 from visual.style import number
 from visual.style import style as style_of
 from visual.unroll import unrolled
 
 SIDE_BY_SIDE = 760.0
 """Wider pictures stand one above the other."""
+LOW = 20.0
+"""Boxes no higher than this stand too close for words between them."""
 SAME = 1e-6
 """Norms that differ by less, relatively, are the same."""
 
@@ -58,11 +61,9 @@ def compare(
     >>> compare(one, one).rows[1]
     ('no difference', '', '', '')
     """
-    from visual import _graph
-
     if most < 0:
         raise ValueError(f"expected most of at least 0, got {most}")
-    left, right = (_graph(_measured(what), level, True) for what in (a, b))
+    left, right = (graph_of(what, level, True) for what in (a, b))
     if left.level != right.level:
         raise ValueError(f"expected two graphs at one level, got {left.level!r} and {right.level!r}")
     table = style_of(theme, style)
@@ -88,20 +89,13 @@ def differences(a: Graph, b: Graph) -> list[Difference]:
         elif name not in left:
             found.append(Difference(name, "only right", math.inf))
         else:
-            (facts, norm), (other, now) = left[name], right[name]
+            (facts, norm), (other, after) = left[name], right[name]
             if facts != other:
-                found.append(Difference(name, f"{facts[0]} → {other[0]}", math.inf))
-            elif (size := _ratio(norm, now)) > SAME:
-                found.append(Difference(name, _change(norm, now), size))
+                was, now = next(pair for pair in zip(facts, other, strict=True) if pair[0] != pair[1])
+                found.append(Difference(name, f"{was} → {now}", math.inf))
+            elif (size := _ratio(norm, after)) > SAME:
+                found.append(Difference(name, _change(norm, after), size))
     return sorted(found, key=lambda d: -d.size)
-
-
-def _measured(what: Any) -> Any:
-    if isinstance(what, Graph) or hasattr(what, "graph"):
-        return what
-    from tinygrad_rnn.flow import flow
-
-    return flow(what)
 
 
 def _ratio(a: float | None, b: float | None) -> float:
@@ -182,7 +176,8 @@ def _beside(
     """Both in one picture, with the marks; the key stands once, under the left or lower one."""
     one, two = pictures
     level = one.width <= SIDE_BY_SIDE
-    shift = (one.width, 0.0) if level else (0.0, two.height)
+    spare = 0.0 if level else max((e.y for e in one.elements if "legend" in e.classes), default=0.0) + 12.0
+    shift = (one.width, 0.0) if level else (0.0, two.height - spare)
     moves = ((0.0, 0.0), shift) if level else (shift, (0.0, 0.0))
     elements: list[Element] = []
     for k, (picture, (dx, dy)) in enumerate(zip(pictures, moves, strict=True)):
@@ -197,7 +192,7 @@ def _beside(
             marked = at.get(d.id)
             if d.side == side and marked is not None:
                 elements += [moved(mark, dx, dy) for mark in _mark(marked, d, alarm)]
-    height = (max(one.height, two.height) if level else one.height + two.height) + 14.0
+    height = (max(one.height, two.height) if level else one.height + two.height - spare) + 14.0
     elements.append(Text(28, height - 26, title, ink, 17, "start", bold=True, classes=("title",)))
     said = f"{len(found)} differences, {len(shown)} marked." if found else "No difference."
     rows = [("what", "how", "left to right", "marked")]
@@ -234,6 +229,9 @@ def _mark(e: Element, d: Difference, alarm: str) -> Iterator[Element]:
         x, y = middle(e.points)
         yield Box("", x, y, 15, 15, "≠", "circle", "none", alarm, alarm, 10, 1.8, classes=classes, title=said)
     elif isinstance(e, Box):
-        yield Group("", e.x, e.y, e.width + 12, e.height + 12, "none", alarm, "dashed", classes, said)
+        space = 12 if e.height > LOW else 3
+        yield Group("", e.x, e.y, e.width + space, e.height + space, "none", alarm, "dashed", classes, said)
+        if e.height <= LOW:
+            return
         short = d.what if len(d.what) < 22 else "differs"
         yield Text(e.x, e.y + e.height / 2 + 12, short, alarm, 9.5, classes=("mark",))

@@ -52,6 +52,11 @@ class Look:
             return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
         return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
 
+    def heat(self, norm: float | None) -> str:
+        """The same on a heatmap, where what was not computed stays empty and an exact zero is faint."""
+        seen = look(norm)
+        return "none" if seen == "missing" else self.style["faint"] if seen == "zero" else self.colour(norm)
+
     def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> Iterator[Element]:
         """The forward arrow and, where gradients are drawn, BPTT's beside it; both moved right by `dx`."""
         e = link.edge

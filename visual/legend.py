@@ -21,12 +21,12 @@ Entry = tuple[Sequence[Element], float, str]
 
 
 def legend(
-    look: Look, kinds: Sequence[str], bars: bool, cuts: bool, width: float
+    look: Look, kinds: Sequence[str], bars: bool, cuts: bool, strip: bool, width: float
 ) -> tuple[list[Element], float]:
     """The key's elements below y = 0, wrapped at `width`, and its height."""
     elements: list[Element] = []
     x, y = 0.0, -ROW / 2
-    for sample, wide, text in _entries(look, kinds, bars, cuts):
+    for sample, wide, text in _entries(look, kinds, bars, cuts, strip):
         whole = wide + 8 + text_width(text, SIZE) * 0.88 + 24
         if x > 0 and x + whole > width:
             x, y = 0.0, y - ROW
@@ -53,7 +53,7 @@ def ramp(look: Look, width: float = 150.0) -> list[Element]:
     return marks
 
 
-def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterator[Entry]:
+def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool, strip: bool) -> Iterator[Entry]:
     style = look.style
     for kind in KINDS:
         if kind in kinds:
@@ -73,9 +73,9 @@ def _entries(look: Look, kinds: Sequence[str], bars: bool, cuts: bool) -> Iterat
     if look.scale is None:
         yield [_line(look, style["faint"], dash="dotted")], 30, "gradients not computed"
         return
-    yield ramp(look), 150, "‖g_edge‖, gradient's norm, log scale"
+    yield ramp(look), 150, "‖g_edge‖" + " and, in the strip, ‖∂L/∂h‖" * strip + ", log scale"
     ink = style["quiet"]
-    if {"cell", "gate", "state"} & {*kinds}:
+    if not strip:
         tab = Box(
             "", 5, 0, 10, 5, "", "box", style.shade(0.6), style.shade(0.6), weight=0.8, classes=("legend",)
         )

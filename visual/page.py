@@ -31,8 +31,9 @@ def finished(
     right = max(right, left + NARROWEST)
     kinds = {v.kind for v in short.nodes}
     bars = any(isinstance(e, Arrow) and "weight" in e.classes for e in elements)
+    strip = bool(short.times) and graph.level == "cell"
     cuts = any(link.edge.cut for link in short.links)
-    key, height = legend(look, sorted(kinds), bars, cuts, min(right - left, 1400.0))
+    key, height = legend(look, sorted(kinds), bars, cuts, strip, min(right - left, 1400.0))
     notes = [*graph.notes]
     if look.gradients and look.scale is None and "gradients not computed" not in notes:
         notes.append("gradients not computed")

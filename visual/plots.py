@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual.gradients import Look
-from visual.picture import Element, Group, Picture, Strip, Text, fit
+from visual.picture import Box, Element, Group, Picture, Strip, Text, fit
+from visual.sources import flow_of
 from visual.style import number, scale_of
 from visual.style import style as style_of
 
@@ -42,14 +43,17 @@ def heatmap(
     """‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ by (layer, direction, t) on one log scale.
 
     Reads `flow.h` and `flow.c` (layers, directions, T), the latter None where there is no cell state; NaN
-    means "not computed". `tokens` holds one label per step, written under the columns. A list of flows over
-    equally many steps is drawn one above the other on one scale, the first on top, with their `names`.
+    means "not computed". A scalar loss is measured first. `tokens` holds one label per step, written under
+    the columns. A list of flows over equally many steps is drawn one above the other on one scale, the first
+    on top, with their `names`.
 
     >>> from types import SimpleNamespace
     >>> heatmap(SimpleNamespace(h=[[[0.1, 1.0]]], c=None)).table.splitlines()[1]
     '‖∂L/∂h‖ layer 0 →  0  0.1'
     """
-    flows = list(flow) if isinstance(flow, list | tuple) else [flow]
+    flows = [flow_of(what) for what in (flow if isinstance(flow, list | tuple) else [flow])]
+    if any(np.size(found.h) == 0 for found in flows):
+        raise ValueError("expected a recurrent network, got a loss that reaches no state h at any step")
     if names is not None and len(names) != len(flows):
         raise ValueError(f"expected {len(flows)} names, one for each flow, got {len(names)}")
     panels = []
@@ -77,7 +81,8 @@ def influence(
 ) -> Picture:
     """‖∂L_s/∂h_t‖ as a matrix (S, T): which loss reaches which step; s runs upward, t to the right.
 
-    `what` is the matrix, or a Flow together with the `losses` (on its tape) and the row of states to look at.
+    `what` is the matrix; or a Flow, or the loss to measure, with `losses` on its tape and the row of states
+    to look at.
 
     >>> influence([[1.0, 0.0], [0.5, 1.0]]).title
     'Which loss reaches which step'
@@ -130,10 +135,10 @@ def plot_weight_gradients(flow: Any, ax: Any = None) -> Any:
 
 
 def _matrix(what: Any, losses: Sequence[Any] | None, layer: int, direction: str) -> Norms:
-    if hasattr(what, "influence"):
-        if losses is None:
-            raise ValueError("expected losses, one for each row of the matrix, along with a Flow")
-        what = what.influence(losses, layer, direction)
+    if losses is not None:
+        what = flow_of(what).influence(losses, layer, direction)
+    elif hasattr(what, "influence"):
+        raise ValueError("expected losses, one for each row of the matrix, along with a Flow")
     values: Norms = np.asarray(what, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"expected a matrix (S, T), got shape {values.shape}")
@@ -203,11 +208,11 @@ def _drawn(
     for label, values, names in panels:
         high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
         height = high * len(names)
-        elements.append(
-            Group("", left + width / 2, y + height / 2, width + 2, height + 2, "none", style["faint"])
-        )
+        middle, faint = (left + width / 2, y + height / 2), style["faint"]
+        elements.append(Box("", *middle, width + 1, height + 1, "", "box", line=faint, weight=1.0))
         colours = tuple(
-            tuple(_colour(look, n) for n in row) for row in (_binned(values, columns) if binned else values)
+            tuple(look.heat(None if math.isnan(n) else n) for n in row)
+            for row in (_binned(values, columns) if binned else values).tolist()
         )
         elements.append(Strip(f"strip.{label}", left, y, width, height, colours, ("heat",), label))
         for k, name in enumerate(names):
@@ -291,12 +296,6 @@ def _key(look: Look, left: float, y: float, binned: bool) -> list[Element]:
         elements.append(Text(x + 18, y, text, style["ink"], 10.5, "start"))
         x += 34 + len(text) * 6.0
     return elements
-
-
-def _colour(look: Look, norm: float) -> str:
-    if math.isnan(norm):
-        return "none"
-    return look.style["faint"] if norm == 0 else look.colour(float(norm))
 
 
 def _binned(values: Norms, columns: int) -> Norms:

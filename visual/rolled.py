@@ -42,7 +42,8 @@ def rolled(
 ) -> Picture:
     """The loop with its delay mark, beside the grid that it unrolls to.
 
-    `what` is a recurrent module (which is run on `steps` random inputs), or a Graph, a Flow or a Tensor.
+    `what` is a recurrent module or cell, or a network with one in it (which is run on `steps` random inputs),
+    or a Graph, a Flow or a Tensor.
 
     >>> from tinygrad_rnn.trace import Edge, Graph, Vertex
     >>> cells = [Vertex(f"l0.fwd.t{t}", "cell", "cell", layer=0, direction="forward", time=t) for t in (0, 1)]
@@ -114,14 +115,34 @@ def _graph(what: Any, steps: int) -> Graph:
     import tinygrad_rnn as tg
 
     if isinstance(what, tg.nn.Module):
-        if not hasattr(what, "input_size"):
-            name = type(what).__name__
-            raise TypeError(f"expected a module with an input_size, got {name}: give its Graph instead")
-        first = (1, steps) if getattr(what, "batch_first", False) else (steps, 1)
-        shape = (*first, what.input_size)
-        output = what(tg.randn(*shape))
-        what = output[0] if isinstance(output, tuple) else output
+        what = _output(what, steps)
     return tg.trace(what).quotient("cell")
+
+
+def _output(module: Any, steps: int) -> Any:
+    """What a module makes of a random sequence, whose width is read off the module or its first part."""
+    import tinygrad_rnn as tg
+
+    name = type(module).__name__
+    if hasattr(module, "hidden_size") and not hasattr(module, "num_layers"):
+        module = tg.nn.Recurrent(module)
+    shape = (1, steps) if any(getattr(m, "batch_first", False) for m in module.modules()) else (steps, 1)
+    for part in module.modules():
+        width = getattr(part, "input_size", None) or getattr(part, "in_features", None)
+        if width is not None:
+            x = tg.randn(*shape, width)
+            break
+        if hasattr(part, "num_embeddings"):
+            x = tg.randint(0, part.num_embeddings, shape)
+            break
+    else:
+        raise TypeError(f"expected a module that says its input_size, got {name}: give its Graph instead")
+    try:
+        output = module(x)
+    except Exception as error:
+        came = f"{type(error).__name__}: {error}; give its Graph"
+        raise TypeError(f"expected {name} to read x of shape {x.shape}, got {came}") from error
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _is_cell(v: Vertex) -> bool:

@@ -22,6 +22,8 @@ from visual.style import Style
 from visual.upward import layered_drawing
 from visual.wires import wires
 
+HEAT = 11.0
+"""Height of a row of the heatmap under the grid."""
 SUBSCRIPT = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 
@@ -72,6 +74,8 @@ def unrolled(
         elements += rail.row_label(plan, row, left, look)
     has_inputs = any(v.kind == "input" and v.time is not None for v in short.nodes)
     elements += _axis(plan, style, None if has_inputs else tokens, left)
+    if gradients and graph.level == "cell":
+        elements += _heat(plan, whole, look, left)
     return finished(elements, graph, whole, look, title or _title(plan, graph), style)
 
 
@@ -124,7 +128,7 @@ def _node(v: Vertex, rect: Rect, look: Look, fold: Fold | None) -> Iterator[Elem
     if v.kind == "cell" and (not v.label or text_width(v.label, 15) > 40):
         box.label = "h" + str(v.time).translate(SUBSCRIPT)
     yield box
-    mark = look.tab(box, v.norm) if v.kind in ("cell", "gate", "state") else None
+    mark = look.tab(box, v.norm) if v.kind in ("gate", "state") else None
     if mark:
         yield mark
 
@@ -194,6 +198,32 @@ def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -
                 bold=True,
                 classes=("token",),
             )
+
+
+def _heat(plan: Grid, whole: Folded, look: Look, left: float) -> Iterator[Element]:
+    """‖∂L/∂h_t‖ of every row, each step under its column; a fold's bins under the fold."""
+    style, count = look.style, len(plan.rows)
+    norms: dict[int, dict[int, list[float | None]]] = {}
+    for v in whole.nodes:
+        if v.layer is not None and v.id in plan.home:
+            row, column = plan.home[v.id]
+            fold = whole.folds.get(v.id)
+            norms.setdefault(column, {})[int(row)] = [high for _, high in fold.bins] if fold else [v.norm]
+    y = -14.0 - count * HEAT
+    for column, slot in enumerate(plan.slots):
+        found = norms.get(column, {})
+        fine = max(map(len, found.values()), default=1)
+        rows = tuple(tuple(map(look.heat, found.get(row, [None] * fine))) for row in range(count))
+        yield Strip(
+            f"heat.t{slot.time}", slot.left, y, slot.width, count * HEAT, rows, ("heat", f"t-{slot.time}"),
+            f"‖∂L/∂h‖ at t = {slot.time}, lowest layer below",
+        )  # fmt: skip
+    width, middle = plan.right - plan.slots[0].left, (plan.right + plan.slots[0].left) / 2
+    y_middle, line = y + count * HEAT / 2, style["faint"]
+    yield Box("", middle, y_middle, width, count * HEAT, "", "box", line=line, weight=1.0, classes=("mark",))
+    for row, (layer, direction) in enumerate(plan.rows):
+        arrow = "←" if direction == "reverse" else "→"
+        yield Text(left, y + row * HEAT + 2, f"‖∂L/∂h‖ {layer} {arrow}", style["quiet"], 9, "start")
 
 
 def _title(plan: Grid, graph: Graph) -> str:

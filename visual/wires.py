@@ -179,9 +179,25 @@ def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: Mapping[str, int], lanes: d
             route = _climb(plan, a, (b[0], bus), r0, r1, c0, level=hubs[target] > CROWD)
         stub = ((b[0], bus), b) if source in hubs else tuple(route)[:-1] or (a, (a[0], bus))
         return Wire((a, *route, b), stub if len(stub) > 1 else None)
-    if abs(a[0] - b[0]) < 1.0 or out.side in ("left", "right"):
+    if out.side in ("left", "right"):
+        return Wire((a, b))
+    if r0 == r1 and c0 == c1 == -1 and (edge := _blocked(plan, a, b, r0)):
+        lane = lanes["around", r0] = lanes.get(("around", r0), -1) + 1
+        x = edge + 14.0 + LANE * lane
+        up = 12.0 if b[1] > a[1] else -12.0
+        return Wire((a, (a[0], a[1] + up), (x, a[1] + up), (x, b[1] - up), (b[0], b[1] - up), b))
+    if abs(a[0] - b[0]) < 1.0:
         return Wire((a, b))
     return Wire((a, *_climb(plan, a, b, r0, r1, c0 if c0 >= 0 else c1), b))
+
+
+def _blocked(plan: Grid, a: Point, b: Point, row: float) -> float:
+    """The right edge of what stands between two boxes of the head or foot; 0 where nothing is in the way."""
+    low, high = sorted((a[1], b[1]))
+    left, right = sorted((a[0], b[0]))
+    rects = (rect for name, rect in plan.place.items() if plan.home.get(name) == (row, -1))
+    between = (r.right for r in rects if low < r.y < high and r.right > left and r.left < right)
+    return max(between, default=0.0)
 
 
 def _along(

@@ -68,13 +68,83 @@ def test_a_saved_network_reads_a_text_of_the_users(tmp_path, capsys):
         (["rnn", "--series", "lost.csv", "-o", "x.svg"], "got 'lost.csv', which does not exist"),
         (["rnn", "--text", "", "-o", "x.svg"], "expected a --text of at least one character"),
         (["rnn", "--text", "a", "--steps", "3", "-o", "x.svg"], "got --text and --steps"),
-        (["rnn", "--focus", "99", "--steps", "3", "-o", "x.svg"], "99"),
+        (["rnn", "--focus", "99", "--steps", "3", "-o", "x.svg"], "a step from 0 to 2, got 99"),
+        (["rnn", "--view", "compare", "-o", "x.svg"], "expected --view compare and --with together"),
+        (["rnn", "--with", "gru", "-o", "x.svg"], "expected --view compare and --with together"),
+        (["rnn", "--lengths", "3,x", "-o", "x.svg"], "numbers between commas, got '3,x'"),
+        (["rnn", "--lengths", "3,9", "--steps", "4", "-o", "x.svg"], "from 1 to 4, the longest, got [3, 9]"),
+        (["rnn", "--truncate", "2", "--bidirectional", "-o", "x.svg"], "without --bidirectional"),
+        (["rnn", "--truncate", "0", "-o", "x.svg"], "expected --truncate of at least 1, got 0"),
+        (["feedforward", "--view", "heatmap", "-o", "x.svg"], "reaches no state h"),
+        (["feedforward", "--view", "influence", "-o", "x.svg"], "an output at every step, got feedforward"),
+        (["feedforward", "--view", "rolled", "-o", "x.svg"], "expected a recurrent network to roll up"),
+        (["rnn", "--level", "atom", "-o", "x.svg"], "invalid choice: 'atom'"),
+        (["rnn", "--nonsense", "-o", "x.svg"], "unrecognized arguments: --nonsense"),
+        (["rnn"], "the following arguments are required: -o/--output"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_file(arguments, says, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert says in refused(capsys, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def drawn(tmp_path, *arguments: str) -> ET.Element:
+    """The root of the SVG that the command writes."""
+    path = tmp_path / "drawn.svg"
+    assert main([*arguments, "-o", str(path)]) == 0
+    return ET.parse(path).getroot()
+
+
+def marked(root: ET.Element, name: str) -> list[str]:
+    """The ids of all groups of a class."""
+    groups = root.iter("{http://www.w3.org/2000/svg}g")
+    return [g.get("id", "") for g in groups if name in g.get("class", "").split()]
+
+
+def test_every_view_is_drawn(tmp_path):
+    steps = ["--steps", "4", "--hidden", "3"]
+    rolled = drawn(tmp_path, "gru", "--view", "rolled", *steps)
+    assert len(marked(rolled, "loop")) == 1 and len(marked(rolled, "kind-cell")) == 5
+    heat = drawn(tmp_path, "lstm", "--view", "heatmap", *steps)
+    assert {i.strip("_")[-1] for i in marked(heat, "heat")} == {"h", "c"}
+    assert len(marked(drawn(tmp_path, "rnn", "--view", "influence", *steps), "heat")) == 1
+    both = drawn(tmp_path, "rnn", "--view", "compare", "--with", "lstm", *steps)
+    cells = marked(both, "kind-cell")
+    assert {i[:4] for i in cells} == {"p-a.", "p-b."} and len(cells) == 8 and marked(both, "difference")
+
+
+def test_truncation_cuts_and_lengths_make_a_batch(tmp_path):
+    cut = drawn(tmp_path, "gru", "--steps", "6", "--truncate", "2", "--loss", "every", "--gradients")
+    assert marked(cut, "cut") == ["p-l0.fwd.t1--l0.fwd.t2", "p-l0.fwd.t3--l0.fwd.t4"]
+    ragged = drawn(tmp_path, "lstm", "--lengths", "3,5,2", "--gradients", "--loss", "every")
+    assert len(marked(ragged, "kind-cell")) == 5 and any("where" in i for i in marked(ragged, "node"))
+
+
+def test_without_time_the_operations_are_drawn(tmp_path):
+    root = drawn(tmp_path, "feedforward", "--layers", "2", "--gradients")
+    assert not marked(root, "kind-cell") and len(marked(root, "kind-parameter")) == 4
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_the_size_of_a_network_is_read_off_its_saved_weights(kind, tmp_path):
+    net = tg.nn.Sequential(getattr(tg.nn, kind)(5, 3, 2, bidirectional=True))
+    weights = tmp_path / "net.safetensors"
+    tg.save(net.state_dict(), weights)
+    root = drawn(tmp_path, str(weights), "--steps", "4")
+    assert len(marked(root, "kind-cell")) == 2 * 2 * 4 and len(marked(root, "kind-parameter")) == 16
+    assert f"{kind}, 2 layers, bidirectional, 3 features" in "".join(root.itertext())
+
+
+def test_saved_weights_are_those_that_run(tmp_path):
+    weights, net = tmp_path / "net.safetensors", tg.nn.RNN(4, 3)
+    tables = []
+    for scale in (1.0, 1.0, 0.0):
+        net.weight_hh_l0.data[...] *= scale
+        tg.save(net.state_dict(), weights)
+        root = drawn(tmp_path, str(weights), "--gradients")
+        tables.append([t.text for t in root.iter("{http://www.w3.org/2000/svg}title")])
+    assert tables[0] == tables[1] != tables[2]
 
 
 def test_numbers_that_are_none_are_named_with_their_line(tmp_path, capsys):

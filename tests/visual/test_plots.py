@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from networks import network
 
 import tinygrad_rnn as tg
 import visual
@@ -176,3 +178,73 @@ def test_a_loss_reaches_later_steps_only_where_the_network_looks_ahead(bidirecti
         assert np.all(flow.influence(losses, direction="rev")[later] > 0)
     (strip,) = strips(visual.influence(flow, losses)).values()
     assert strip.colours[0][1] == style()["faint"] != strip.colours[1][0]
+
+
+# -- under the grid --------------------------------------------------------------------------------------
+
+
+def heat(picture):
+    return [e for e in picture.elements if isinstance(e, Strip) and "heat" in e.classes]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_strip_under_the_grid_has_each_steps_norms_under_its_column(both):
+    graph = network("gru", 2, both, 7)
+    picture = visual.draw(graph, gradients=True)
+    columns = {e.x for e in picture.elements if "column" in e.classes}
+    strips_ = heat(picture)
+    assert {round(s.x + s.width / 2, 6) for s in strips_[::2]} == {round(x, 6) for x in columns}
+    norms = {v.id: v.norm for v in graph.nodes if v.kind == "cell"}
+    known = [n for e in graph.edges if (n := e.norm)] + list(norms.values())
+    rows = [(layer, way) for layer in (0, 1) for way in ("fwd", "rev")[: 1 + both]]
+    for t, strip in enumerate(strips_):
+        wanted = np.array([norms[f"l{layer}.{way}.t{t}"] for layer, way in rows])
+        seen = decoded([row[0] for row in strip.colours], style(), min(known), max(known))
+        assert np.abs(np.log(seen / wanted)).max() < 0.02 * math.log(max(known) / min(known))
+
+
+def test_under_a_fold_the_strip_keeps_the_largest_of_each_bin():
+    graph = network("gru", 1, False, 400, rate=1.0)
+    nodes = tuple(replace(v, norm=5.0) if v.id == "l0.fwd.t150" else v for v in graph.nodes)
+    edges = tuple(replace(e, norm=0.5) for e in graph.edges)
+    picture = visual.draw(replace(graph, nodes=nodes, edges=edges), gradients=True, focus=20)
+    at = {s.id: s for s in heat(picture)}
+    assert len(set(at["heat.t3"].colours[0])) == 1 and len(at["heat.t22"].colours[0]) > 10
+    assert at["heat.t150"].colours[0][0] == style().shade(1.0)
+
+
+def test_without_gradients_or_gates_there_is_no_strip():
+    assert not heat(visual.draw(network()))
+    assert not heat(visual.draw(network("lstm", level="gate"), gradients=True))
+
+
+# -- the right way up ------------------------------------------------------------------------------------
+
+
+def pixels(ax):
+    """The matrix of colours as the axes show it: rows from the bottom up, as data coordinates count."""
+    figure = ax.figure
+    figure.canvas.draw()
+    image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    rows, columns = ax.images[0].get_array().shape
+    found = np.zeros((rows, columns, 3))
+    for r in range(rows):
+        for c in range(columns):
+            x, y = ax.transData.transform((c, r))
+            found[r, c] = image[image.shape[0] - 1 - round(y), round(x)]
+    return found
+
+
+def test_matplotlib_shows_losses_upward_and_steps_to_the_right():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    matrix = np.array([[1.0, 1e-3, 1e-3], [1e-3, 1e-3, 1e-3]])
+    figure, (ax, bx) = pyplot.subplots(2)
+    plot_influence(matrix, ax)
+    plot_heatmap(SimpleNamespace(h=matrix[:, None], c=None), bx)
+    for axes in (ax, bx):
+        (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+        assert low < high and left < right
+        seen = pixels(axes)
+        darkest = np.unravel_index(seen.sum(-1).argmin(), seen.shape[:2])
+        assert darkest == (0, 0)
+    pyplot.close(figure)

@@ -83,3 +83,44 @@ def test_what_does_not_recur_is_refused():
     w = tg.tensor(np.ones((2, 2)), requires_grad=True)
     with pytest.raises(ValueError, match="recurrent"):
         visual.rolled(tg.trace((w @ w).sum()))
+
+
+class Tagger(tg.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = tg.nn.Embedding(5, 3)
+        self.rnn = tg.nn.GRU(3, 4)
+
+    def forward(self, x):
+        return self.rnn(self.embedding(x))[0]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [tg.nn.LSTMCell(2, 3), tg.nn.Sequential(tg.nn.Linear(6, 2), tg.nn.RNN(2, 3)), Tagger(),
+     tg.nn.GRU(2, 3, batch_first=True)],
+)  # fmt: skip
+def test_a_cell_or_a_network_around_one_is_run_on_what_its_parts_read(module):
+    picture = visual.rolled(module, steps=4)
+    assert {"l0.fwd", "l0.fwd.t3"} <= {box.id for box in picture.boxes}
+    assert "l0.fwd.t4" not in {box.id for box in picture.boxes}
+
+
+def test_a_module_that_cannot_be_run_unasked_says_what_to_give_instead():
+    class Needs(tg.nn.Module):
+        input_size = 3
+
+        def forward(self, x, mask):
+            return x * mask
+
+    with pytest.raises(TypeError, match=r"expected Needs to read x of shape \(3, 1, 3\).*give its Graph"):
+        visual.rolled(Needs())
+    with pytest.raises(TypeError, match="expected a module that says its input_size, got Tanh"):
+        visual.rolled(tg.nn.Tanh())
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_every_row_that_reads_the_input_is_drawn_reading_it(both):
+    picture = visual.rolled(tg.nn.GRU(2, 3, 2, bidirectional=both))
+    marks = [e for e in picture.elements if "input" in e.classes]
+    assert len(marks) == 1 + both

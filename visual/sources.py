@@ -1,0 +1,39 @@
+"""What a picture may be asked of: a Graph, a Flow, or a Tensor with all that led to it.
+
+Every view takes any of them, and measures a loss where it needs gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_rnn.trace import Graph
+
+LEVELS = ("cell", "gate", "op", "layer")
+
+
+def flow_of(what: Any) -> Any:
+    """The Flow given, or that of the scalar loss given."""
+    if hasattr(what, "h"):
+        return what
+    from tinygrad_rnn.flow import flow
+
+    return flow(what)
+
+
+def graph_of(what: Any, level: str | None, gradients: bool) -> Graph:
+    """The Graph behind whatever was given, at the level that was asked for, or as it is."""
+    if not isinstance(what, Graph) and not hasattr(what, "graph"):
+        from tinygrad_rnn.flow import flow
+        from tinygrad_rnn.trace import trace
+
+        what = flow(what) if gradients else trace(what)
+    if not isinstance(what, Graph):
+        what = what.graph(level or "cell")
+    graph: Graph = what
+    has_cells = any(v.time is not None and v.layer is not None for v in graph.nodes)
+    if graph.level == "op" and (level not in (None, "op") or (level is None and has_cells)):
+        return graph.quotient(level or "cell")  # type: ignore[arg-type]
+    if level is not None and level != graph.level:
+        raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at {level!r}; trace one at 'op'")
+    return graph
