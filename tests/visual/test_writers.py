@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +15,7 @@ from networks import network
 import visual
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual import dot as dot_writer
-from visual.picture import Box, Picture
+from visual.picture import Box, Picture, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -225,6 +226,26 @@ def test_without_graphviz_svg_and_dot_are_written_and_png_says_what_is_missing(t
 def test_a_png_too_large_is_refused():
     with pytest.raises(ValueError, match="40000 × 100 pixels is past the limit of 32767"):
         Picture(40_000, 100, ()).pipe("png")
+
+
+def test_a_pdf_page_is_never_larger_than_readers_open(dot):
+    content = Picture(40_000, 100, (Box("n", 20_000, 50, 80, 30, "n", classes=("node",)),)).pipe("pdf")
+    (box,) = re.findall(rb"/MediaBox \[\s*0 0 ([\d.]+) ([\d.]+)", content)
+    assert max(map(float, box)) <= 14_401
+
+
+def test_nothing_ever_goes_through_a_shell():
+    for path in Path(visual.__file__).parent.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"shell\s*=\s*True|os\.system|os\.popen", source), path
+        assert path.name == "dot.py" or "subprocess" not in source, path
+
+
+@pytest.mark.parametrize("level", ["cell", "gate"])
+def test_labels_fit_their_boxes_in_the_widest_of_common_fonts(level):
+    for box in visual.draw(network("lstm", 2, True, 3, level, every=True)).boxes:
+        for line in box.label.split("\n"):
+            assert text_width(line, box.size) <= box.width
 
 
 def test_graphviz_gets_no_more_than_its_time(monkeypatch, dot):
