@@ -6,7 +6,8 @@
 A picture is made in three stages. A `Graph` (plain data, from `tinygrad_rnn.trace` or `flow`) gets positions
 and becomes a `Picture` (`unroll`, with `fold`, `grid`, `cells`, `wires`, `rail`, `layered`); a Picture is
 written as SVG (`svg`) or handed to Graphviz (`dot`). Colours come from `style`; heatmaps are in `plots`, the
-loop beside its unrolling is in `rolled`, two networks side by side in `compare`.
+loop beside its unrolling is in `rolled`, two networks side by side in `compare`, where a decoder looked in
+`attention`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from visual.attention import attention
 from visual.compare import compare
 from visual.picture import Picture
 from visual.plots import heatmap, influence
@@ -22,7 +24,7 @@ from visual.sources import LEVELS, graph_of
 from visual.style import style as _style
 from visual.unroll import unrolled
 
-__all__ = ["Picture", "compare", "draw", "heatmap", "influence", "rolled"]
+__all__ = ["Picture", "attention", "compare", "draw", "heatmap", "influence", "rolled"]
 
 
 def draw(
