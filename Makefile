@@ -8,7 +8,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS   ?=
 CUDA   ?= 12
 
-.PHONY: help demo test test-gpu lint parity bench clean dot
+.PHONY: help demo data results test test-gpu lint parity bench clean dot texts
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -19,6 +19,11 @@ help: ## say what each target does
 demo: $(VENV)/.demo dot ## train on real names and leave pictures of BPTT in out/ (ARGS="..." is passed on)
 	@mkdir -p out
 	$(PY) -m examples.names $(ARGS)
+
+data: $(VENV)/.data texts ## bring the real data of all examples: packages, and texts unpacked into ~/.cache
+
+results: data ## run every example over three seeds and write docs/results.md (ARGS="vowels" for one)
+	$(PY) -m examples.results $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k lstm" is passed on to pytest); needs no PyTorch
 	$(PY) -m pytest $(ARGS)
@@ -56,6 +61,11 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	$(PIP) --editable '.[train,plots,examples]'
 	@touch $@
 
+$(VENV)/.data: $(VENV)/.made pyproject.toml
+	@echo "Installing the packages that carry the data (aeon, statsmodels, ...) ..."
+	$(PIP) --editable '.[train,plots,examples,data,fast]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@echo "Installing what the tests need (pytest, ruff, mypy, ...) ..."
 	$(PIP) --editable '.[dev]'
@@ -70,6 +80,16 @@ $(VENV)/.cupy: $(VENV)/.made pyproject.toml
 	@echo "Installing CuPy for CUDA $(CUDA) ..."
 	$(PIP) --editable '.[cuda$(CUDA)]'
 	@touch $@
+
+# Debian's texts need no installation: they are unpacked where examples/data.py looks. Never fail over them.
+TEXTS  := bible-kjv-text
+CACHE   = $${XDG_CACHE_HOME:-$$HOME/.cache}/tinygrad_rnn/debian
+texts:
+	@mkdir -p "$(CACHE)"; folder=$$(mktemp -d); cd "$$folder"; \
+	apt-get download $(TEXTS) >/dev/null 2>&1 || { apt-get update && apt-get download $(TEXTS); } >/dev/null 2>&1; \
+	for package in *.deb; do dpkg -x "$$package" "$(CACHE)" 2>/dev/null; done; rm -rf "$$folder"; \
+	[ -e "$(CACHE)/usr/lib/bible.data" ] || \
+	    echo "Debian's $(TEXTS) cannot be had here: give examples.bible a file of your own."
 
 # Graphviz's `dot` is welcome, not needed. Only take it where the rights are at hand; never fail over it.
 dot:

@@ -29,16 +29,38 @@ def adding(rng: np.random.Generator, steps: int, batch: int) -> tuple[tg.Tensor,
 
 
 class Reader(nn.Module):
-    """A recurrent layer, and a linear one that reads its last state."""
+    """Recurrent layers, and a linear one that reads the last state of each direction of the top layer.
 
-    def __init__(self, kind: str, inputs: int, hidden: int, outputs: int) -> None:
+    An LSTM's forget gates start open, as usual (Gers, Schmidhuber & Cummins 2000).
+    """
+
+    def __init__(
+        self, kind: str, inputs: int, hidden: int, outputs: int, layers: int = 1,
+        bidirectional: bool = False, forget_bias: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.rnn = getattr(nn, kind)(inputs, hidden)
-        self.readout = nn.Linear(hidden, outputs)
+        opened = {"forget_bias": forget_bias} if kind == "LSTM" else {}
+        self.rnn = getattr(nn, kind)(inputs, hidden, layers, bidirectional=bidirectional, **opened)
+        self.directions = 1 + bidirectional
+        self.readout = nn.Linear(hidden * self.directions, outputs)
 
-    def forward(self, x: tg.Tensor) -> tg.Tensor:
-        _, state = self.rnn(x)
-        return self.readout((state[0] if isinstance(state, tuple) else state)[-1])
+    def forward(self, x: tg.Tensor, lengths: Any = None) -> tg.Tensor:
+        _, state = self.rnn(x, lengths=lengths)
+        h = state[0] if isinstance(state, tuple) else state
+        top = [h[k] for k in range(-self.directions, 0)]
+        return self.readout(tg.ops.concatenate(top, axis=-1) if len(top) > 1 else top[0])
+
+
+class Tagger(Reader):
+    """The same, answering at every step: (T, N, outputs)."""
+
+    def forward(self, x: tg.Tensor, lengths: Any = None) -> tg.Tensor:
+        return self.carry(x, None, lengths)[0]
+
+    def carry(self, x: tg.Tensor, state: Any, lengths: Any = None) -> tuple[tg.Tensor, Any]:
+        """The answers, going on from a state, and the state after them."""
+        output, state = self.rnn(x, state, lengths=lengths)
+        return self.readout(output), state
 
 
 def train(net: Any, batches: Iterator[tuple[tg.Tensor, tg.Tensor]], rate: float = 1e-2) -> float:

@@ -9,23 +9,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 import visual
-from examples.common import loss_of, show, train
-from tinygrad_rnn import nn
+from examples.common import Reader, loss_of, show, train
 
 STEPS, UPDATES = 20, 120
-
-
-class Both(nn.Module):
-    """A bidirectional layer, and a linear one that reads the last state of each direction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(1, 12, bidirectional=True)
-        self.readout = nn.Linear(24, 1)
-
-    def forward(self, x: tg.Tensor) -> tg.Tensor:
-        _, (h, _) = self.rnn(x)
-        return self.readout(tg.ops.concatenate([h[0], h[1]], axis=1))
 
 
 def recall(rng: np.random.Generator) -> tuple[tg.Tensor, tg.Tensor]:
@@ -36,7 +22,7 @@ def recall(rng: np.random.Generator) -> tuple[tg.Tensor, tg.Tensor]:
 
 def main() -> int:
     tg.manual_seed(0)
-    rng, net = np.random.default_rng(0), Both()
+    rng, net = np.random.default_rng(0), Reader("LSTM", 1, 12, 1, bidirectional=True)
     train(net, (recall(rng) for _ in range(UPDATES)))
     flow = tg.flow(loss_of(net, *recall(rng)))
     forward, reverse = np.nanmax(flow.h[0, 0]), np.nanmax(flow.h[0, 1])

@@ -12,11 +12,12 @@ Data: 1990 US Census, as shipped in the PyPI package `names` (MIT license).
 from __future__ import annotations
 
 import argparse
-import copy
 import string
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ import numpy as np
 
 import tinygrad_rnn as tg
 import visual
-from tinygrad_rnn import nn, optim, train
+from examples import tasks
+from examples.data import in_package
+from examples.tasks import Shape, Task, accuracy, whole
+from tinygrad_rnn import nn
+from tinygrad_rnn.train import Batches
 
 CLASSES = ("female", "male")
 HELD_OUT = 1000
-BATCH = 256
 
 Names = list[tuple[str, str]]
 
@@ -44,26 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
 
-    tg.manual_seed(options.seed)
     census = read_names()
-    learnt, held_out = divided(census, options.seed)
-    net = nn.SequenceClassifier(
-        string.ascii_lowercase, CLASSES, options.cell, hidden_size=options.hidden, num_layers=2,
-        bidirectional=True, dropout=0.3,
-    )  # fmt: skip
-    untrained = copy.deepcopy(net).eval()
+    both = sum(len(share) > 1 for share in shares().values())
+    print(f"{len(census)} names; the {both} that are given to both count once, by the commoner use.")
+    held_out = divided(census, options.seed)[1]
+    names = replace(task(options.seed, options.hidden), epochs=options.epochs)
+    shape = names.shape._replace(kind=options.cell.upper())
+    untrained, net = (tasks.made(names, shape, options.seed) for _ in range(2))
     began = time.perf_counter()
-    learn(net, learnt, options.epochs, options.seed)
+    tasks.learn(names, net, options.seed)
     seconds = time.perf_counter() - began
-    baseline, accuracy = larger_class(held_out), accuracy_of(net, held_out)
-    print(f"Trained in {seconds:.0f} s. On {len(held_out)} names held out: {accuracy:.1%} right; "
+    baseline, right = larger_class(held_out), tasks.score(names, net)["accuracy"]
+    print(f"Trained in {seconds:.0f} s. On {len(held_out)} names held out: {right:.1%} right; "
           f"always answering the larger class: {baseline:.1%}.")  # fmt: skip
 
     weights = options.out / "names.safetensors"
-    notes = {"data": "1990 US Census first names", "held_out_accuracy": f"{accuracy:.4f}"}
+    notes = {"data": "1990 US Census first names", "held_out_accuracy": f"{right:.4f}"}
     tg.save_network(net, weights, notes)
     print(f"Weights: {weights}")
-    explain(net, untrained, name, dict(census), options.out)
+    explain(net, untrained.eval(), name, dict(census), options.out)
     return 0
 
 
@@ -85,23 +88,21 @@ def parser() -> argparse.ArgumentParser:
 # -- data ----------------------------------------------------------------------------------------------
 
 
-def read_names() -> Names:
-    """Every name once, in small letters, with the class that it is given to more often."""
-    try:
-        import names
-    except ModuleNotFoundError as missing:
-        raise SystemExit(
-            "this example needs the package names: pip install 'tinygrad-rnn[examples]'"
-        ) from missing
-    shares: dict[str, dict[str, float]] = {}
+@cache
+def shares() -> dict[str, dict[str, float]]:
+    """name → class → percent of that class who bear it."""
+    found: dict[str, dict[str, float]] = {}
     for kind in CLASSES:
-        for line in (Path(names.__file__).parent / f"dist.{kind}.first").read_text("ascii").splitlines():
+        for line in in_package("names", f"dist.{kind}.first").read_text("ascii").splitlines():
             if line.strip():
                 name, percent = line.lower().split()[:2]
-                shares.setdefault(name, {})[kind] = float(percent)
-    both = sum(len(share) > 1 for share in shares.values())
-    print(f"{len(shares)} names; the {both} that are given to both count once, by the commoner use.")
-    return [(name, max(share, key=lambda kind: share[kind])) for name, share in sorted(shares.items())]
+                found.setdefault(name, {})[kind] = float(percent)
+    return found
+
+
+def read_names() -> Names:
+    """Every name once, in small letters, with the class that it is given to more often."""
+    return [(name, max(share, key=share.__getitem__)) for name, share in sorted(shares().items())]
 
 
 def divided(census: Names, seed: int) -> tuple[Names, Names]:
@@ -110,34 +111,40 @@ def divided(census: Names, seed: int) -> tuple[Names, Names]:
     return [census[i] for i in order[HELD_OUT:]], [census[i] for i in order[:HELD_OUT]]
 
 
-def batches(some: Names, seed: int) -> train.Batches:
-    """Names in batches of about one length each, so that little is padding; in random order."""
-    return train.Batches(
-        [name for name, _ in some], [CLASSES.index(kind) for _, kind in some], BATCH, bucket=True, seed=seed
-    )
-
-
 # -- learning ------------------------------------------------------------------------------------------
 
 
-def loss_of(net: nn.SequenceClassifier, batch: train.Batch) -> tg.Tensor:
-    """The cross-entropy of the network's answers."""
-    loss: tg.Tensor = nn.functional.cross_entropy(net(batch.x), batch.y)
-    return loss
+def columns(some: Names) -> tuple[list[str], list[int]]:
+    """The names, and the numbers of their classes."""
+    return [name for name, _ in some], [CLASSES.index(kind) for _, kind in some]
 
 
-def learn(net: nn.SequenceClassifier, some: Names, epochs: int, seed: int) -> None:
-    """Train with Adam, one cycle of the learning rate, and gradients held at norm 1."""
-    data, optimizer = batches(some, seed), optim.Adam(net.parameters(), lr=0.01)
-    cycle = optim.lr_scheduler.OneCycleLR(optimizer, 0.01, epochs * len(data), cycle_momentum=False)
-    train.fit(net, loss_of, optimizer, data, epochs=epochs, schedule=cycle, schedule_each="step", clip=1.0)
+def batches(some: Names, seed: int) -> Batches:
+    """Names in batches of about one length each, so that little is padding; in random order."""
+    return Batches(*columns(some), batch_size=256, bucket=True, seed=seed)
 
 
-def accuracy_of(net: nn.SequenceClassifier, some: Names) -> float:
-    """The share of names for which the network is right."""
-    with tg.no_grad():
-        answers = net([name for name, _ in some]).numpy().argmax(axis=1)
-    return float(np.mean([net.classes[k] == kind for k, (_, kind) in zip(answers, some, strict=True)]))
+def task(seed: int = 0, hidden: int = 32) -> Task:
+    """The names, divided by this seed, for networks with so many features."""
+
+    def network(shape: Shape) -> nn.SequenceClassifier:
+        return nn.SequenceClassifier(
+            string.ascii_lowercase, CLASSES, shape.kind.lower(), hidden_size=hidden,
+            num_layers=shape.layers, bidirectional=shape.bidirectional, dropout=0.3,
+        )  # fmt: skip
+
+    return Task(
+        name="names", title="First names", shape=Shape("GRU", 2, bidirectional=True), network=network,
+        data=lambda order: batches(divided(read_names(), seed)[0], order), epochs=15, rate=1e-2,
+        ask=lambda net, batch: net(batch.x),
+        asked=lambda: whole(*columns(divided(read_names(), seed)[1])), score=accuracy,
+        sample=lambda: (whole(["maria"], [0]), "maria"), beside="",
+    )  # fmt: skip
+
+
+def loss_of(net: nn.SequenceClassifier, name: str, kind: str) -> tg.Tensor:
+    """The loss of one answer."""
+    return tasks.error(net(name), tg.tensor([CLASSES.index(kind)]))
 
 
 def larger_class(some: Names) -> float:
@@ -160,11 +167,11 @@ def explain(
     print(f"{name}: the network says {answer} ({chances.max():.1%}), {known}.")
     flows = {}
     for when, model in (("untrained", untrained), ("trained", net)):
-        loss = loss_of(model, next(iter(batches([(name, kind)], seed=0))))
-        loss.name = "loss"
-        flows[when] = tg.flow(loss)
+        flows[when] = tg.flow(loss_of(model, name, kind))
         for path in draw(flows[when], name, when, out):
             print(f"  {path}")
+    decided = visual.influence(deciding(net, name), title=f"{name}: what the answer after letter s hangs on")
+    print(f"  {decided.render(out / f'{name}-deciding.svg')}")
     for line in seen(flows["untrained"], flows["trained"], name):
         print(line)
 
@@ -180,6 +187,15 @@ def draw(flow: Any, name: str, when: str, out: Path) -> list[Path]:
     heat = visual.heatmap(flow, tokens=letters, title=f"{name}, {when}: ‖∂L/∂h‖ at every letter")
     pictures = {"cells": cells, "gates": gates, "heatmap": heat}
     return [picture.render(out / f"{name}-{what}-{when}.svg") for what, picture in pictures.items()]
+
+
+def deciding(net: nn.SequenceClassifier, name: str) -> np.ndarray[Any, Any]:
+    """‖∂m_s/∂h_t‖ in the bottom layer, m_s being how far female leads when letters 0 to s are read."""
+    matrix = np.full((len(name), len(name)), np.nan)
+    for s in range(len(name)):
+        logits = net(name[: s + 1])[0]
+        matrix[s, : s + 1] = np.linalg.norm(tg.flow(logits[0] - logits[1]).h[0], axis=0)
+    return matrix
 
 
 def seen(before: Any, after: Any, name: str) -> list[str]:

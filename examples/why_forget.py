@@ -22,10 +22,7 @@ def main() -> int:
     for kind in KINDS:
         tg.manual_seed(0)
         rng = np.random.default_rng(0)
-        net = Reader(kind, 2, HIDDEN, 1)
-        if kind == "LSTM":
-            with tg.no_grad():
-                net.rnn.bias_ih_l0.data[HIDDEN : 2 * HIDDEN] = OPEN
+        net = Reader(kind, 2, HIDDEN, 1, forget_bias=OPEN)
         train(net, (adding(rng, STEPS, 32) for _ in range(UPDATES)))
         flow = tg.flow(loss_of(net, *adding(np.random.default_rng(1), STEPS, 16)))
         state = flow.h if flow.c is None else flow.c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip(
@@ -11,16 +12,16 @@ pytest.importorskip("safetensors")
 
 import tinygrad_rnn as tg
 from examples import names as demo
+from examples import tasks
 
 
-def test_every_name_counts_once_by_its_commoner_use(capsys):
+def test_every_name_counts_once_by_its_commoner_use():
     census = demo.read_names()
     assert len({name for name, _ in census}) == len(census) == 5163
     assert dict(census)["maria"] == "female" and dict(census)["james"] == "male"
-    assert "the 331 that are given to both count once" in capsys.readouterr().out
 
 
-def test_no_name_is_both_learnt_and_asked(capsys):
+def test_no_name_is_both_learnt_and_asked():
     learnt, held_out = demo.divided(demo.read_names(), seed=3)
     assert not {name for name, _ in learnt} & {name for name, _ in held_out}
     assert len(learnt) + len(held_out) == 5163 and len(held_out) == demo.HELD_OUT
@@ -37,6 +38,7 @@ def test_batches_hold_every_name_once_and_little_padding():
 def test_a_short_run_leaves_weights_pictures_and_three_lines(tmp_path, capsys):
     assert demo.main(["Ada", "--epochs", "1", "--hidden", "8", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
+    assert "the 331 that are given to both count once" in said
     assert "held out" in said and "always answering the larger class" in said
     assert all(f"\n{number}. " in said for number in (1, 2, 3))
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -45,7 +47,7 @@ def test_a_short_run_leaves_weights_pictures_and_three_lines(tmp_path, capsys):
         for what in ("cells", "gates", "heatmap")
         for when in ("trained", "untrained")
     ]
-    assert found == sorted([*pictures, "names.safetensors"])
+    assert found == sorted([*pictures, "ada-deciding.svg", "names.safetensors"])
     assert tg.load_network(tmp_path / "out" / "names.safetensors")("maria").shape == (1, 2)
 
 
@@ -53,3 +55,10 @@ def test_a_short_run_leaves_weights_pictures_and_three_lines(tmp_path, capsys):
 def test_wrong_input_ends_with_one_sentence(arguments, tmp_path, capsys):
     assert demo.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "expected" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_decides_is_known_after_each_letter_read():
+    task = demo.task(hidden=8)
+    matrix = demo.deciding(tasks.made(task, task.shape, 0).eval(), "ada")
+    assert np.isnan(matrix[np.triu_indices(3, 1)]).all()
+    assert (matrix[np.tril_indices(3)] > 0).all()
