@@ -7,6 +7,7 @@ letters or a file's numbers. Whatever cannot be met is `Refused` with one senten
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def _feedforward(options: argparse.Namespace) -> Run:
     widths = [x.size, *[options.hidden] * options.layers]
     parts = [
         part
-        for a, b in zip(widths, widths[1:], strict=False)
+        for a, b in itertools.pairwise(widths)
         for part in (tg.nn.Linear(a, b), tg.nn.Tanh())
     ]
     loss = tg.nn.Sequential(*parts)(tg.ops.reshape(x, (1, -1))).sum()
