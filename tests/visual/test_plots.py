@@ -190,6 +190,10 @@ def heat(picture):
 @pytest.mark.parametrize("both", [False, True])
 def test_the_strip_under_the_grid_has_each_steps_norms_under_its_column(both):
     graph = network("gru", 2, both, 7)
+    grown = {("forward", 0): 1.0, ("forward", 1): 3.0, ("reverse", 0): 0.2, ("reverse", 1): 0.5}
+    cells = {v.id: grown[v.direction, v.layer] for v in graph.nodes if v.layer is not None}
+    nodes = (replace(v, norm=v.norm * cells[v.id]) if v.id in cells else v for v in graph.nodes)
+    graph = replace(graph, nodes=tuple(nodes))
     picture = visual.draw(graph, gradients=True)
     columns = {e.x for e in picture.elements if "column" in e.classes}
     strips_ = heat(picture)
