@@ -103,6 +103,23 @@ def test_carried_state_plateau_patience_and_best_weights_go_on_too(tmp_path):
     assert same(found, whole) and again.loss == run_of_it.loss, "a finished run is left as it ended"
 
 
+def test_the_scale_of_half_precision_goes_on_too(tmp_path):
+    def run(directory, **options):
+        net, optimizer, data = made(dropout=0.5, lr=0.01)
+        scaler = optim.GradScaler(init_scale=1024.0, growth_interval=2)
+        train.fit(
+            net, loss, optimizer, data, epochs=3, seed=0, scaler=scaler, clip=1.0, directory=directory,
+            resume=True, checkpoint_every=3, progress=False, **options,
+        )  # fmt: skip
+        return weights(net), scaler.get_scale()
+
+    whole, scale = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", step_callbacks=[dies_at(5)])
+    found, found_scale = run(tmp_path / "cut")
+    assert same(found, whole) and found_scale == scale == 1024.0 * 2**4
+
+
 def test_more_epochs_go_on_from_the_last_weights(tmp_path):
     found = []
     for directory, legs in (("a", (2, 5)), ("b", (5,))):

@@ -43,7 +43,7 @@ def fit(
             the best weights.
         monitor: the figure of the record that counts: by default the validation's loss, else the loss.
         mode: whether it is to become small ("min") or large ("max").
-        scaler: for float16: an object with the methods of `torch.amp.GradScaler`.
+        scaler: for float16: an `optim.GradScaler`, or an object with its methods.
         seed: of the library's random streams, dropout's; the data has a seed of its own.
         directory: where to keep checkpoint.safetensors, log.jsonl and, at the end, weights.safetensors.
         resume: go on with the run in `directory`, if there is one, where its checkpoint was made.
