@@ -146,7 +146,8 @@ class _Copier:
             self.steps[outs[0].node] = Steps(hs, plan.layer.gather)
         ran = saved[len(node.parents)]
         xp = namespace(ran)
-        self.worst = max(self.worst, float(xp.max(xp.abs(outs[0].data - ran)))) if ran.size else self.worst
+        if ran.size:
+            self.worst = max(self.worst, xp.max(xp.abs(outs[0].data - ran)).item())
 
     def _steps_of(self, x: Tensor) -> list[Tensor]:
         """A layer's input step by step: what the layer before made, also where it was dropped out since."""

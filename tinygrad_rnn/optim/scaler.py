@@ -26,10 +26,10 @@ class GradScaler:
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([1.0], dtype="float16", requires_grad=True)
-    >>> optimizer, scaler = tg.optim.SGD([w], lr=0.5), tg.optim.GradScaler(init_scale=1024.0)
+    >>> optimizer, scaler = tg.optim.SGD([w], lr=0.5), tg.optim.GradScaler(init_scale=256.0)
     >>> scaler.scale((w * w).sum()).backward()
     >>> w.grad
-    tensor([2048.], dtype=float16)
+    tensor([512.], dtype=float16)
     >>> scaler.step(optimizer); scaler.update(); w
     tensor([0.], dtype=float16, requires_grad=True)
     """
