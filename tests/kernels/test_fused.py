@@ -171,6 +171,12 @@ def test_a_users_cell_of_modules_runs_on_kernels(rng):
     assert worst(*both) < 1e-12
 
 
+@pytest.mark.parametrize("options", [{}, {"bias": False}])
+def test_a_built_in_cell_runs_on_its_kernel(options, rng):
+    net = nn.Recurrent(nn.LSTMCell(3, 4, **options))
+    assert net(tg.randn(5, 2, 3))[0].node.plan.name == "Recurrent"
+
+
 def _tape(output):
     from tinygrad_rnn.sweep import ancestors
 

@@ -69,12 +69,6 @@ def test_its_named_values_are_given_on_request_at_every_step(rng):
     np.testing.assert_array_equal(output.numpy()[..., :4], gates["h"].numpy()[2])
 
 
-@pytest.mark.parametrize("options", [{}, {"bias": False}])
-def test_a_built_in_cell_runs_on_its_kernel(options, rng):
-    net = nn.Recurrent(nn.LSTMCell(3, 4, **options))
-    assert net(tg.randn(5, 2, 3))[0].node.plan.name == "Recurrent"
-
-
 def test_states_are_named_where_the_cell_did_not(rng):
     net = nn.Recurrent(Pair(3, 4))
     output, (_, c) = net(tg.tensor(rng.standard_normal((3, 2, 3))))
