@@ -82,14 +82,14 @@ $(VENV)/.cupy: $(VENV)/.made pyproject.toml
 	@touch $@
 
 # Debian's texts need no installation: they are unpacked where examples/data.py looks. Never fail over them.
-TEXTS  := bible-kjv-text
+TEXTS  := bible-kjv-text sword-text-kjv sword-text-sparv
 CACHE   = $${XDG_CACHE_HOME:-$$HOME/.cache}/tinygrad_rnn/debian
 texts:
 	@mkdir -p "$(CACHE)"; folder=$$(mktemp -d); cd "$$folder"; \
 	apt-get download $(TEXTS) >/dev/null 2>&1 || { apt-get update && apt-get download $(TEXTS); } >/dev/null 2>&1; \
 	for package in *.deb; do dpkg -x "$$package" "$(CACHE)" 2>/dev/null; done; rm -rf "$$folder"; \
 	[ -e "$(CACHE)/usr/lib/bible.data" ] || \
-	    echo "Debian's $(TEXTS) cannot be had here: give examples.bible a file of your own."
+	    echo "Debian's $(TEXTS) cannot be had here: give examples.bible and examples.translation files of your own."
 
 # Graphviz's `dot` is welcome, not needed. Only take it where the rights are at hand; never fail over it.
 dot:

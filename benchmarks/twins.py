@@ -61,10 +61,11 @@ class Rows(torch.nn.Module):
 
     def __init__(self, net: digits.Rows) -> None:
         super().__init__()
-        self.look, self.rnn, self.readout = map(tg.to_torch, (net.look, net.rnn, net.readout))
+        self.conv, self.rnn = tg.to_torch(net.rnn.conv), tg.to_torch(net.rnn.recurrent)
+        self.readout = tg.to_torch(net.readout)
 
     def forward(self, x: Any, lengths: Any = None) -> Any:
-        rows = self.look(x.transpose(0, 1)[:, None]).relu().permute(2, 0, 1, 3).flatten(2)
+        rows = self.conv(x.transpose(0, 1)[:, None]).permute(2, 0, 1, 3).flatten(2)
         return self.readout(last(self.rnn(rows)[1], self.rnn))
 
 
@@ -83,9 +84,36 @@ class Classifier(torch.nn.Module):
         return self.head(self.dropout(last(state, self.rnn)))
 
 
+class Seq2Seq(torch.nn.Module):
+    """`nn.Seq2Seq` with additive attention."""
+
+    def __init__(self, net: tg.nn.Seq2Seq) -> None:
+        super().__init__()
+        self.bos = net.bos
+        for name in ("source", "encoder", "bridge", "target", "decoder", "dropout", "head"):
+            setattr(self, name, tg.to_torch(getattr(net, name)))
+        for name in ("query", "memory", "energy"):
+            setattr(self, name, tg.to_torch(getattr(net.attention, name)))
+
+    def forward(self, x: Any, y: Any, lengths: Any) -> Any:
+        packed = pack_padded_sequence(self.source(x), torch.as_tensor(lengths), enforce_sorted=False)
+        values, state = self.encoder(packed)
+        memory = pad_packed_sequence(values)[0].transpose(0, 1)
+        away = torch.arange(memory.shape[1]) >= torch.as_tensor(lengths)[:, None]
+        h, keys = torch.tanh(self.bridge(last(state, self.encoder))), self.memory(memory)
+        said = []
+        for token in [torch.full_like(y[0], self.bos), *y[:-1].clamp(min=0)]:
+            scores = self.energy(torch.tanh(self.query(h)[:, None] + keys))[..., 0]
+            weights = scores.masked_fill(away, float("-inf")).softmax(-1)
+            context = (weights[:, None] @ memory)[:, 0]
+            h = self.decoder(torch.cat([self.dropout(self.target(token)), context], -1), h)
+            said.append(self.head(self.dropout(torch.cat([h, context], -1))))
+        return torch.stack(said)
+
+
 TWINS = {
     common.Reader: Reader, common.Tagger: Reader, bible.Speller: Speller, digits.Rows: Rows,
-    tg.nn.SequenceClassifier: Classifier,
+    tg.nn.SequenceClassifier: Classifier, tg.nn.Seq2Seq: Seq2Seq,
 }  # fmt: skip
 
 
@@ -106,7 +134,7 @@ class Training:
             answers, state = self.net.carry(x, self.state)
             self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         else:
-            answers = self.net(x, batch.lengths)
+            answers = asked(self.net, batch)
         if y.is_floating_point():
             loss = torch.nn.functional.mse_loss(answers, y)
         else:
@@ -129,7 +157,13 @@ def learn(task: Task, net: Any, seed: int, note: Callable[[Any], Any]) -> dict[s
             training.step(batch)
             note(training)
     with torch.no_grad():
-        return task.score(training.net.eval()(given(test.x), test.lengths).numpy(), test)
+        return task.score(asked(training.net.eval(), test).numpy(), test)
+
+
+def asked(net: Any, batch: Batch) -> Any:
+    """What the network answers."""
+    read = (batch.x, batch.y) if isinstance(net, Seq2Seq) else (batch.x,)
+    return net(*map(given, read), batch.lengths)
 
 
 def given(x: Any) -> Any:

@@ -97,7 +97,7 @@ def task(file: Path | None = None) -> Task:
         network=lambda shape: Speller(shape, read(file)[0]),
         data=lambda seed: Windows(read(file)[1], steps=STEPS, batch_size=STRIPS), rate=5e-3,
         asked=lambda: long_strips(read(file)[2]),
-        score=score, better=min, sample=sample, beside="",
+        score=score, sample=sample, beside="",
     )  # fmt: skip
 
 

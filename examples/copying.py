@@ -41,7 +41,7 @@ TASK = Task(
     name="copying", title="Copy memory", shape=Shape("LSTM"),
     network=lambda shape: Tagger(shape.kind, SYMBOLS + 2, 64, SYMBOLS + 1, *shape[1:], forget_bias=5.0),
     data=lambda seed: Drawn(draw, 3000, seed), rate=1e-2,
-    asked=lambda: draw(np.random.default_rng(2024), 500), score=score, better=min,
+    asked=lambda: draw(np.random.default_rng(2024), 500), score=score,
     sample=lambda: (draw(np.random.default_rng(1), 1), None),
     beside=f"10·ln 8 / 30 = {CHANCE:.4f} without a memory",
 )  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 from examples.common import Reader
 from examples.data import Array, in_package
 from examples.tasks import Shape, Task, accuracy, main, whole
-from tinygrad_rnn import Tensor, nn, ops
+from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.train import Batches
 
 LEARNT = 1297
@@ -44,12 +44,11 @@ class Rows(Reader):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape.kind, 8 * 8, 32, 10, *shape[1:])
-        self.look = nn.Conv2d(1, 8, kernel_size=3, padding=1)
+        look = nn.Sequential(nn.Conv2d(1, 8, kernel_size=3, padding=1), nn.ReLU())
+        self.rnn = nn.ConvRecurrent(look, self.rnn)
 
     def forward(self, x: Tensor, lengths: Any = None) -> Tensor:
-        seen = ops.relu(self.look(x.swapaxes(0, 1)[:, None]))  # (N, filters, rows, columns)
-        rows = ops.permute_dims(seen, (2, 0, 1, 3))
-        return super().forward(rows.reshape(*rows.shape[:2], -1), lengths)
+        return super().forward(x.swapaxes(0, 1)[:, None], lengths)
 
 
 def task(name: str, read: Any, **others: Any) -> Task:
@@ -66,7 +65,7 @@ ROWS = task(
     epochs=15, rate=5e-3, beside="",
 )  # fmt: skip
 PIXELS = task(
-    "pixels", pixels, title="Digits, 64 pixels one by one", shape=Shape("LSTM"),
+    "digits pixels", pixels, title="Digits, 64 pixels one by one", shape=Shape("LSTM"),
     network=lambda shape: Reader(shape.kind, 1, 64, 10, *shape[1:]), epochs=30, rate=1e-2, beside="",
 )  # fmt: skip
 

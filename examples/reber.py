@@ -74,7 +74,7 @@ TASK = Task(
     name="reber", title="Embedded Reber grammar", shape=Shape("LSTM"), ahead=True,
     network=lambda shape: Tagger(shape.kind, len(LETTERS), 16, len(LETTERS), *shape[1:]),
     data=lambda seed: Drawn(draw, 1000, seed), rate=2e-2,
-    asked=lambda: draw(np.random.default_rng(2024), 1000), score=score, better=min,
+    asked=lambda: draw(np.random.default_rng(2024), 1000), score=score,
     sample=lambda: (spelled(["BTBPVPXVVETE"]), "BTBPVPXVVET"),
     beside=f"{floor():.5f} is the grammar's own, outer symbol 1",
 )  # fmt: skip

@@ -21,14 +21,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from examples import adding, bible, copying, digits, names, order, reber, sunspots, tasks, vowels
+from examples import adding, bible, copying, digits, names, order, reber, sunspots, tasks, translation, vowels
 from examples.data import Missing
 from examples.tasks import Shape, Task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "names": names.task, "vowels": lambda: vowels.TASK, "sunspots": lambda: sunspots.TASK,
     "digits": lambda: digits.ROWS, "pixels": lambda: digits.PIXELS, "bible": bible.task,
-    "adding": lambda: adding.TASK, "copying": lambda: copying.TASK,
+    "translation": translation.task, "adding": lambda: adding.TASK, "copying": lambda: copying.TASK,
     "order": lambda: order.TASK, "reber": lambda: reber.TASK,
 }  # fmt: skip
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"

@@ -37,7 +37,6 @@ class Shape(NamedTuple):
         return f"{self.kind}{stacked}{', bidirectional' if self.bidirectional else ''}"
 
 
-
 @dataclass(frozen=True)
 class Task:
     """All that is needed to train a network on a task, to score it and to look at it."""
@@ -57,7 +56,6 @@ class Task:
     """What others report."""
     epochs: int = 1
     rate: float = 3e-3
-    better: Callable[..., float] = max
     ask: Callable[[Any, Batch], tg.Tensor] = lambda net, batch: net(batch.x, batch.lengths)
     ahead: bool = False
     """Whether each step is asked about the next one: then no network may read backward."""
@@ -184,7 +182,7 @@ def draw(task: Task, nets: dict[str, nn.Module], out: Path) -> list[Path]:
             [flows[when] for when in pair], names=pair, tokens=tokens,
             title=f"{task.title}: the gradient's norm at every step",
         )  # fmt: skip
-    return [p.render(out / f"{task.name}-{what.replace(' ', '-')}.svg") for what, p in pictures.items()]
+    return [p.render(out / f"{task.name}-{what}.svg".replace(" ", "-")) for what, p in pictures.items()]
 
 
 # -- the command ---------------------------------------------------------------------------------------
@@ -192,16 +190,16 @@ def draw(task: Task, nets: dict[str, nn.Module], out: Path) -> list[Path]:
 
 def parser(task: Task) -> argparse.ArgumentParser:
     """The options that every task has."""
-    made_by = argparse.ArgumentParser(prog=task.command, description=task.title)
-    made_by.add_argument("--kind", choices=("RNN", "GRU", "LSTM"), default=task.shape.kind)
-    made_by.add_argument("--layers", type=int, default=task.shape.layers, help="how many, stacked")
-    made_by.add_argument(
-        "--bidirectional", action=argparse.BooleanOptionalAction, default=task.shape.bidirectional
-    )
-    made_by.add_argument("--epochs", type=int, default=task.epochs)
-    made_by.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
-    made_by.add_argument("--out", type=Path, default=OUT, help="folder for the pictures (default out)")
-    return made_by
+    options = argparse.ArgumentParser(prog=task.command, description=task.title)
+    options.add_argument("--kind", choices=("RNN", "GRU", "LSTM"), default=task.shape.kind)
+    options.add_argument("--layers", type=int, default=task.shape.layers, help="how many, stacked")
+    options.set_defaults(bidirectional=task.shape.bidirectional)
+    if not task.ahead:
+        options.add_argument("--bidirectional", action=argparse.BooleanOptionalAction)
+    options.add_argument("--epochs", type=int, default=task.epochs)
+    options.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
+    options.add_argument("--out", type=Path, default=OUT, help="folder for the pictures (default out)")
+    return options
 
 
 def run(task: Task, options: argparse.Namespace) -> nn.Module:

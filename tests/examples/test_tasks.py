@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from examples import adding, bible, copying, data, digits, order, reber, sunspots, tasks, vowels
+from examples import adding, bible, copying, data, digits, order, reber, sunspots, tasks, translation, vowels
 
 TEXT = "the cat sat on the mat.\n" * 40
+LINES = [("la luz", "the light"), ("el gato ve la luz", "¶ The cat sees the light"), ("el gato", "the cat")]
 
 
 @pytest.fixture
@@ -30,9 +31,12 @@ def there():
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A folder with a short text."""
+    """A text, and lines in two languages, too few for 200 to be held out."""
+    monkeypatch.setattr(translation, "HELD_OUT", 3)
     monkeypatch.setattr(bible, "STRIPS", 4)
     (tmp_path / "text").write_text(TEXT, "utf-8")
+    for side, name in enumerate(("source", "target")):
+        (tmp_path / name).write_text("\n".join(pair[side] for pair in LINES * 40), "utf-8")
     return tmp_path
 
 
@@ -187,6 +191,14 @@ def test_what_is_written_gets_surer_as_it_gets_colder(files, rng):
     assert all(text.startswith("the") and len(text) == 23 for text in cold | warm)
 
 
+def test_pairs_of_lines_become_words_that_were_met_twice(files):
+    found = translation.pairs((files / "source", files / "target"))
+    assert len(found.words) == 120 and "¶" not in found.known[1]
+    assert found.known[0][4:] == ["el", "gato", "la", "luz", "ve"]
+    assert found.encoded(["la", "estrella"], 0).tolist() == [found.known[0].index("la"), 3, 2]
+    assert 1 < found.guessing() < len(found.known[1])
+
+
 # -- training ------------------------------------------------------------------------------------------
 
 SMALL = {
@@ -195,6 +207,7 @@ SMALL = {
     "vowels": lambda files: vowels.TASK, "sunspots": lambda files: sunspots.TASK,
     "digits": lambda files: digits.ROWS, "pixels": lambda files: digits.PIXELS,
     "bible": lambda files: bible.task(files / "text"),
+    "translation": lambda files: translation.task((files / "source", files / "target")),
 }  # fmt: skip
 
 
@@ -217,7 +230,7 @@ def test_a_task_trains_and_leaves_its_pictures(name, files, there, capsys):
     assert said.count("after 3 updates") == 2 and "\nRNN" in said
     kind = task.shape.kind
     assert sorted(path.stem for path in (files / "out").iterdir()) == sorted(
-        f"{name}-{what}"
+        f"{task.name.replace(' ', '-')}-{what}"
         for what in (f"cells-{kind}-trained", "cells-before-training", "heatmap-kinds", "heatmap-trained")
     )
 
@@ -227,6 +240,14 @@ def test_a_text_of_ones_own_is_read_and_continued(files, capsys):
     given = ["--file", str(files / "text"), "--epochs", "1", "--out", str(files / "out"), "--write", "30"]
     assert bible.main(given) == 0
     assert "bits per letter" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_lines_of_ones_own_are_translated_and_the_looks_are_drawn(files, capsys):
+    given = ["--files", str(files / "source"), str(files / "target")]
+    assert translation.main([*given, "--epochs", "1", "--out", str(files / "out")]) == 0
+    assert capsys.readouterr().out.count("said:") == 5
+    assert (files / "out" / "translation-attention.svg").exists()
 
 
 def test_drawn_batches_are_the_same_again_and_never_twice():
@@ -242,9 +263,12 @@ def test_padding_counts_for_nothing_in_nats():
     np.testing.assert_allclose(tasks.nats(answers, np.array([[1], [-100]])), [-math.log(0.75)])
 
 
-def test_a_network_that_looks_ahead_is_not_offered_where_the_next_step_is_asked():
+def test_a_network_that_looks_ahead_is_not_offered_where_the_next_step_is_asked(capsys):
     assert [shape.bidirectional for shape in reber.TASK.shapes] == [False, False]
     assert len(order.TASK.shapes) == 4
+    with pytest.raises(SystemExit):
+        tasks.main(reber.TASK, ["--bidirectional"])
+    assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
 
 
 # -- where data come from ------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from examples import (  # noqa: E402
     reber,
     sunspots,
     tasks,
+    translation,
     vowels,
 )  # fmt: skip
 from examples.data import Missing  # noqa: E402
@@ -30,7 +31,7 @@ from tinygrad_rnn.train import Batch  # noqa: E402
 TASKS = {
     "adding": adding.TASK, "copying": copying.TASK, "order": order.TASK, "reber": reber.TASK,
     "names": names.task(), "vowels": vowels.TASK, "sunspots": sunspots.TASK, "digits": digits.ROWS,
-    "pixels": digits.PIXELS, "bible": bible.task(),
+    "pixels": digits.PIXELS, "bible": bible.task(), "translation": translation.task(),
 }  # fmt: skip
 SHAPES = [tasks.Shape("GRU", 2, True), tasks.Shape("RNN")]
 UPDATES = 20
