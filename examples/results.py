@@ -3,8 +3,8 @@
 python -m examples.results                    # all that has not been run yet: about two hours on two cores
 python -m examples.results vowels --seeds 1 --no-shapes
 
-Every run adds a line to docs/results.jsonl and is not made again (with --log mine.jsonl all are); the tables
-go into docs/results.md.
+Every run adds a line to docs/results/runs.jsonl and is not made again (with --log mine.jsonl all are); the
+tables go into docs/results.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shapes", action=argparse.BooleanOptionalAction, default=True)
     there = importlib.util.find_spec("torch") is not None
     parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=there)
-    parser.add_argument("--log", type=Path, default=PAGE.with_suffix(".jsonl"))
+    parser.add_argument("--log", type=Path, default=PAGE.with_suffix("") / "runs.jsonl")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     if unknown := set(options.tasks) - set(TASKS):

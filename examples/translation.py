@@ -113,7 +113,8 @@ def task(files: tuple[Path, Path] | None = None) -> Task:
         network=network, ask=ask, rate=3e-3, epochs=10,
         data=lambda seed: Batches(*part(slice(-HELD_OUT)), batch_size=32, bucket=True, seed=seed),
         asked=lambda: whole(*part(slice(-HELD_OUT, None))), score=score,
-        sample=lambda: (whole(*part(slice(-1, None))), None), beside="",
+        sample=lambda: (whole(*part(slice(-1, None))), None),
+        beside="perplexity 109 by how often each word occurs",
     )  # fmt: skip
 
 
