@@ -1,9 +1,9 @@
-"""Training speed beside PyTorch's on three of the examples: `python -m benchmarks.training`.
+"""Training speed beside PyTorch's on four of the examples: `python -m benchmarks.training`.
 
 The same network, weights, batches and optimiser, in float32, on OMP_NUM_THREADS threads (default 1). Both
 libraries take turns, some updates each, six at a time; medians over the updates, and their ratio.
 
-    python -m benchmarks.training --tasks vowels order digits --rounds 20
+    python -m benchmarks.training --tasks pixels copying --rounds 20
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace  # noqa: E402
 from itertools import islice, pairwise  # noqa: E402
 from typing import Any  # noqa: E402
 
-TASKS = ("vowels", "bible", "order")
+TASKS = ("vowels", "order", "digits", "bible")
 CLOCK = time.process_time if THREADS == "1" else time.perf_counter
 """One thread's own time is not blurred by what else the machine does."""
 BATCHES = 6
