@@ -138,7 +138,8 @@ def task(seed: int = 0, hidden: int = 32) -> Task:
         data=lambda order: batches(divided(read_names(), seed)[0], order), epochs=15, rate=1e-2,
         ask=lambda net, batch: net(batch.x),
         asked=lambda: whole(*columns(divided(read_names(), seed)[1])), score=accuracy,
-        sample=lambda: (whole(["maria"], [0]), "maria"), beside="",
+        sample=lambda: (whole(["maria"], [0]), "maria"),
+        beside="0.761 by always answering the larger class",
     )  # fmt: skip
 
 
