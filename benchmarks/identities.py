@@ -164,7 +164,7 @@ def dot(rng: Generator) -> float:
 def _drawn(rng: Generator) -> tuple[Graph, visual.Picture]:
     level: Any = rng.choice(["op", "gate", "cell"])
     graph = tg.flow(Random(rng).loss).graph(level)
-    return graph, visual.draw(graph, gradients=True, fold=False)
+    return graph, visual.draw(graph, level, gradients=True, fold=False)
 
 
 def _differences(graph: Graph, found: list[tuple[str, list[str]]]) -> float:
