@@ -474,7 +474,7 @@ def plant(fault: Fault, house: Path) -> Seen:
     sound = path.read_text(encoding="utf-8")
     broken = sound.replace(fault.old, fault.new)
     path.write_text(broken, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-xq", "--no-header", "-p", "no:cacheprovider", fault.tests]
+    command = [sys.executable, "-Bm", "pytest", "-xq", "--no-header", "-p", "no:cacheprovider", fault.tests]
     try:
         said = subprocess.run(command, cwd=house, capture_output=True, text=True).stdout
     finally:
