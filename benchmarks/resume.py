@@ -70,10 +70,12 @@ def rounds(folder: Path, kills: int, seed: int) -> Iterator[tuple[float, str, bo
 
 
 def child(path: Path) -> subprocess.Popen[bytes]:
-    """A process that learns, once it has made its first checkpoint."""
+    """A process that learns, once it has made a step: imports and compiling are behind it."""
+    begun = path.with_suffix(".begun")
+    begun.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.resume", "--child", str(path)]
     started = subprocess.Popen(command, cwd=Path(__file__).parent.parent)
-    while not (path / "checkpoint.safetensors").exists() and started.poll() is None:
+    while not begun.exists() and started.poll() is None:
         time.sleep(0.002)
     return started
 
@@ -124,6 +126,7 @@ def learn(path: Path) -> None:
         net, loss, optimizer, data, epochs=EPOCHS, validation=train.Batches(x[160:], y[160:]), seed=2,
         schedule=schedule, schedule_each="step", accumulate=2, clip=1.0, patience=EPOCHS, directory=path,
         resume=True, checkpoint_every=3, progress=False,
+        step_callbacks=[lambda run: path.with_suffix(".begun").touch()],
     )  # fmt: skip
 
 
