@@ -93,6 +93,25 @@ def test_a_class_of_probability_zero_does_no_harm():
     assert loss.item() == 0 and np.isfinite(tg.grad(loss, x).numpy()).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 60.0])
+def test_one_node_pulls_back_what_its_definition_does(scale, rng):
+    """With scale 60 the paths that read so lie hundreds of orders of magnitude below the likeliest."""
+    x = tg.tensor(log_softmax(scale * rng.standard_normal((40, 3, 5))), requires_grad=True)
+    loss = F.ctc_loss(x, [[1, 1, 2], [4, 3, 0], [2, 0, 0]], [40, 33, 7], [3, 2, 1], reduction="sum")
+    assert np.isfinite(loss.item()) and tg.trace(loss).notes[0].startswith("replayed from the definition")
+    by_definition = tg.grad(loss, x, create_graph=True)
+    by_one_node = tg.grad(loss, x)
+    np.testing.assert_allclose(by_one_node.numpy(), by_definition.numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_logarithms_of_zero_on_the_way_are_no_anomaly():
+    x = tg.tensor(np.zeros((3, 1, 2)), requires_grad=True)
+    with tg.detect_anomaly():
+        F.ctc_loss(x, [[1]], [3], [1]).backward()
+        with pytest.raises(tg.AnomalyError, match="Inf first appeared in the forward"):
+            F.ctc_loss(x, [[1, 1]], [2], [2])
+
+
 def test_the_recursion_stands_in_time():
     x = tg.tensor(np.zeros((3, 1, 2)), requires_grad=True)
     graph = tg.trace(F.ctc_loss(x, [[1]], [3], [1])).quotient("cell")

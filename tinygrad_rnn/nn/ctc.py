@@ -3,7 +3,8 @@
 A network gives at every step a probability to each label and to a blank. A path says one of them per step,
 and reads as what is left when repeats are joined and then blanks dropped: `-aa-ab` reads `aab`. The
 probability of a labelling is the sum over all paths that read so, which the forward recursion adds up step by
-step; its gradient is that of the recursion's own operations, to any order.
+step. It runs as one node of the tape, whose gradient is the recursion read backward; whoever wants more (a
+gradient of the gradient, a picture) gets it operation by operation.
 
 Source: Graves, Fernández, Gomez & Schmidhuber 2006; section 4.1 for the recursion, 3.2 for decoding.
 """
@@ -19,10 +20,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.namespaces import asarray, to_numpy
+from tinygrad_rnn.autodiff import grad
+from tinygrad_rnn.namespaces import asarray, namespace, to_numpy
 from tinygrad_rnn.nn.packed import check_lengths
 from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.recorder import origins, several
 from tinygrad_rnn.scope import at, part
+from tinygrad_rnn.tape import mode
 from tinygrad_rnn.tensor import Tensor, raw
 
 
@@ -87,18 +91,9 @@ def _log_probability(log_probs: Any, labels: Any, ends: Any, lengths: Any, blank
         there = np.arange(steps)[:, None, None] < ends[:, None]
         log_probs = ops.where(Tensor(asarray(there, device=log_probs.device)), log_probs, 0.0)
     where = (np.arange(steps)[:, None, None], np.arange(n)[:, None], spread)
-    said = ops.unstack(ops.getitem(log_probs, tuple(asarray(w, device=log_probs.device) for w in where)))
-    alphas = []
-    for t in range(steps):
-        with part("ctc"), at(time=t):
-            if not t:
-                alpha = said[0] + constant(place < 2)
-            else:
-                alpha = said[t] + moved(alpha, reach)
-            alphas.append(alpha)
-    with part("ctc"):
-        key = (asarray(ends - 1, device=log_probs.device), asarray(np.arange(n), device=log_probs.device))
-        return ops.logsumexp(ops.getitem(ops.stack(alphas), key) + final, axis=-1)
+    said = ops.getitem(log_probs, tuple(asarray(w, device=log_probs.device) for w in where))
+    at_end = tuple(asarray(w, device=log_probs.device) for w in (ends - 1, np.arange(n)))
+    return _Recursion(constant(place[None] < 2), reach, final, at_end).run(said)
 
 
 @primitive
@@ -116,13 +111,101 @@ def _terms(alpha: Any, xp: Any, reach: Any) -> Any:
 
 def _moved_rule(g: Any, xp: Any, alpha: Any, y: Any, reach: Any) -> Any:
     """To each place what the three that it feeds send back, by its share in them."""
-    here, one, two = g * xp.exp(_terms(alpha, xp, reach) - xp.where(xp.isfinite(y), y, 0.0))
+    here, one, two = g * xp.exp(_terms(alpha, xp, reach) - _finite(y, xp))
     end = xp.zeros_like(alpha[:, :1])
     one, two = xp.concatenate([one, end], axis=1), xp.concatenate([two, end, end], axis=1)
     return here + one[:, 1:] + two[:, 2:]
 
 
 moved.vjp(alpha=_moved_rule)
+
+
+class _Recursion:
+    """From what is said at every step and place (T, N, S): log p (N), as one node that knows its definition.
+
+    0 or -inf say where a path may begin, `start` (1, S), where it may go, `reach` (3, N, S), and where it may
+    end, `final` (N, S); `at_end` are the last step and the number of each sequence.
+    """
+
+    name, primitive, fresh = "ctc", moved.primitive, True
+    names, kinds = ("said", "log_p", "padded", "came"), (0, None, None, None)
+
+    def __init__(self, start: Tensor, reach: Tensor, final: Tensor, at_end: tuple[Any, Any]) -> None:
+        self.start, self.reach, self.final, self.at_end = start, reach, final, at_end
+
+    def run(self, said: Tensor) -> Tensor:
+        """All steps in one loop over arrays."""
+        padded, came = self._alphas(said.data)
+        xp = namespace(padded)
+        log_p = ops.logsumexp.within(xp)(self._last(padded), axis=-1)
+        if not mode.get().recording or said.node is None:
+            return Tensor(log_p)
+        plan: Any = self
+        return several(plan, origins([said.node], [said]), (said.data, log_p, padded, came), (log_p,))[0]
+
+    def definition(self, said: Tensor) -> tuple[Tensor]:
+        """The same, each step in its place."""
+        alphas: list[Tensor] = []
+        for t, p in enumerate(ops.unstack(said)):
+            with part("ctc"), at(time=t):
+                alphas.append(p + (moved(alphas[-1], self.reach) if t else self.start))
+        with part("ctc"):
+            return (ops.logsumexp(ops.getitem(ops.stack(alphas), self.at_end) + self.final, axis=-1),)
+
+    def _alphas(self, said: Any) -> tuple[Any, Any]:
+        """α, and the part of it that came from the step before; places first, so that a shift is a slice."""
+        xp, (steps, n, places) = namespace(said), said.shape
+        padded = xp.full((steps, places + 2, n), -math.inf, said.dtype)
+        alphas, came = padded[:, 2:], xp.empty((steps, places, n), said.dtype)
+        alphas[...] = said.transpose(0, 2, 1)
+        came[0] = self.start.data.T
+        alphas[0] += came[0]
+        skips, lowest = self._skips(xp), xp.finfo(said.dtype).min
+        with np.errstate(divide="ignore"):
+            for here, one, before, after, sums in zip(
+                alphas, padded[:, 1:-1], padded[:, :-2], alphas[1:], came[1:], strict=False
+            ):
+                two = before + skips
+                top = xp.maximum(xp.maximum(here, one), two)
+                xp.maximum(top, lowest, out=top)
+                two -= top
+                xp.exp(two, out=two)
+                two += xp.exp(here - top)
+                two += xp.exp(one - top)
+                xp.add(xp.log(two, out=two), top, out=sums)
+                after += sums
+        return padded, came
+
+    def _skips(self, xp: Any) -> Any:
+        return xp.ascontiguousarray(self.reach.data[2].T)
+
+    def _last(self, padded: Any) -> Any:
+        """α at each sequence's own last step, where it may end (N, S)."""
+        step, number = self.at_end
+        return padded[step, 2:, number] + self.final.data
+
+    def pull(self, g: Any, saved: Any, xp: Any) -> tuple[Any]:
+        """Back through all steps, by the share that each place has in the three that it feeds."""
+        said, log_p, padded, came = saved
+        if isinstance(said, Tensor):
+            return (grad(self.definition(said), said, g, create_graph=True),)
+        d, (step, number) = xp.zeros_like(came), self.at_end
+        d[step, :, number] = g[0][:, None] * xp.exp(self._last(padded) - _finite(log_p, xp)[:, None])
+        reached = _finite(came[1:], xp)
+        terms = padded[:-1, 2:], padded[:-1, 1:-1], padded[:-1, :-2] + self._skips(xp)
+        shares = [xp.exp(term - reached) for term in terms]
+        for t in range(len(d) - 1, 0, -1):
+            before, after = d[t - 1], d[t]
+            here, one, two = [share[t - 1] * after for share in shares]
+            before += here
+            before[:-1] += one[1:]
+            before[:-2] += two[2:]
+        return (d.transpose(0, 2, 1),)
+
+
+def _finite(y: Any, xp: Any) -> Any:
+    """Logarithms that may be subtracted: 0 for -inf, which stands over other -inf alone."""
+    return xp.where(xp.isfinite(y), y, 0.0)
 
 
 def _checked(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int) -> Any:
@@ -157,9 +240,7 @@ def _checked(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     return labels, ends, lengths.astype(np.int64)
 
 
-def check_room(
-    log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0
-) -> None:
+def check_room(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0) -> None:
     """ValueError for a target that no path can read: it needs a step per label, and one between repeats."""
     labels, ends, lengths = _checked(log_probs, targets, input_lengths, target_lengths, blank)
     repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != blank)
