@@ -61,8 +61,13 @@ def pooling(rng: Draw, dims: int, highest: bool) -> Trial:
     options = {
         "kernel_size": kernel, "stride": pick(rng, None, sized(rng, dims, 1, 3)),
         "padding": int(np.min(kernel)) // 2, "ceil_mode": bool(rng.integers(2)),
-        **({"dilation": sized(rng, dims, 1, 2)} if highest else {"count_include_pad": bool(rng.integers(2))}),
     }  # fmt: skip
+    if highest:
+        options |= {"dilation": sized(rng, dims, 1, 2), "return_indices": bool(rng.integers(2))}
+    else:
+        options["count_include_pad"] = bool(rng.integers(2))
+    if dims == 2 and not highest:
+        options["divisor_override"] = pick(rng, None, 3)
     shape = (2, *rng.integers(5, 9, dims))
     return Trial(options, (rng.standard_normal(shape if rng.random() < 0.2 else (2, *shape)),))
 
@@ -98,6 +103,7 @@ def attention(rng: Draw) -> Trial:
     options = {
         "embed_dim": width, "num_heads": heads, "bias": bool(rng.integers(2)),
         "batch_first": bool(rng.integers(2)), "kdim": kdim, "vdim": vdim,
+        "add_bias_kv": not rng.integers(3), "add_zero_attn": not rng.integers(3),
     }  # fmt: skip
     shapes = ((targets, n, width), (sources, n, kdim or width), (sources, n, vdim or width))
     inputs = batches(rng, options["batch_first"], *shapes)
@@ -163,6 +169,13 @@ def decoder(rng: Draw, deep: bool) -> Trial:
     return Trial(stacked(rng, options, "decoder") if deep else options, inputs, arguments)
 
 
+def transformer(rng: Draw) -> Trial:
+    part = decoder(rng, False)
+    tgt, src = part.inputs
+    depths = {f"num_{name}_layers": int(rng.integers(1, 3)) for name in ("encoder", "decoder")}
+    return Trial({**part.options, **depths}, (src, tgt), part.arguments)
+
+
 # -- connectionist temporal classification -------------------------------------------------------------
 
 
@@ -207,6 +220,7 @@ SWEEPS: dict[str, Callable[[Draw], Trial]] = {
     "TransformerEncoder": lambda rng: encoder(rng, True),
     "TransformerDecoderLayer": lambda rng: decoder(rng, False),
     "TransformerDecoder": lambda rng: decoder(rng, True),
+    "Transformer": transformer,
 }
 
 

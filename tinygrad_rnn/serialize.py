@@ -163,7 +163,7 @@ _TRANSFORMER = (
     "dropout=dropout.p", "activation", "layer_norm_eps=norm1.eps", "batch_first=self_attn.batch_first",
     "norm_first", "bias=linear1.bias",
 )  # fmt: skip
-_MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 _AVG_POOL = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 SETTINGS: dict[str, tuple[str, ...]] = {
     "RNN": (*_RECURRENT, "nonlinearity"), "LSTM": (*_RECURRENT, "proj_size"), "GRU": _RECURRENT,
@@ -173,7 +173,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "Embedding": ("num_embeddings", "embedding_dim", "padding_idx"),
     "LayerNorm": ("normalized_shape", "eps", "elementwise_affine", "bias"),
     "BatchNorm1d": _BATCH_NORM, "BatchNorm2d": _BATCH_NORM, "Conv1d": _CONV, "Conv2d": _CONV,
-    "MaxPool1d": _MAX_POOL, "MaxPool2d": _MAX_POOL, "AvgPool1d": _AVG_POOL, "AvgPool2d": _AVG_POOL,
+    "MaxPool1d": _MAX_POOL, "MaxPool2d": _MAX_POOL, "AvgPool1d": _AVG_POOL,
+    "AvgPool2d": (*_AVG_POOL, "divisor_override"),
     "MultiheadAttention": _ATTENTION, "TransformerEncoderLayer": _TRANSFORMER,
     "TransformerDecoderLayer": _TRANSFORMER,
     "Dropout": ("p",), "Flatten": ("start_dim", "end_dim"), "Identity": (),
@@ -229,6 +230,12 @@ def _rebuilt(module: Any, library: Any) -> Any:
         norm = None if module.norm is None else _rebuilt(module.norm, library)
         plainly = {} if library is nn or kind == "TransformerDecoder" else {"enable_nested_tensor": False}
         return getattr(library, kind)(layer, module.num_layers, norm, **plainly)
+    if kind == "Transformer":
+        parts = (_rebuilt(module.encoder, library), _rebuilt(module.decoder, library))
+        return library.Transformer(
+            module.d_model, module.nhead, custom_encoder=parts[0], custom_decoder=parts[1],
+            batch_first=module.batch_first,
+        )  # fmt: skip
     if kind not in SETTINGS or not hasattr(library, kind):
         raise TypeError(f"expected modules among {sorted(SETTINGS)}, Sequential, ModuleList, got {kind}")
     definition = getattr(module, "definition", None)

@@ -174,7 +174,6 @@ SAME = nn.MultiheadAttention(4, 2)
     ("call", "kind", "said"),
     [
         (lambda: nn.MultiheadAttention(5, 2), ValueError, "embed_dim that num_heads divides, got 5 and 2"),
-        (lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True), ValueError, "expected add_bias_kv=False"),
         (lambda: MHA(x(2, 1, 5), x(2, 1, 3), x(2, 1, 5)), ValueError, r"query \(T, N, 4\) or .* got \(2"),
         (lambda: MHA(x(2, 1, 4), x(2, 1, 4), x(2, 1, 5)), ValueError, r"expected key \(T, N, 3\)"),
         (lambda: MHA(x(2, 1, 4), x(2, 1, 3), x(3, 1, 5)), ValueError, "as many keys as values"),

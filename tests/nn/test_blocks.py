@@ -64,6 +64,16 @@ def test_running_statistics_travel_in_the_state_dict_and_move_with_the_module():
     assert net.double().running_var.dtype == np.float64 and net.num_batches_tracked.dtype == np.int64
 
 
+def test_indices_of_the_largest_count_the_last_axes_as_one(rng):
+    x = rng.standard_normal((2, 3, 7, 6))
+    y, indices = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True, return_indices=True)(tg.tensor(x))
+    flat = indices.numpy().reshape(2, 3, -1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(x.reshape(2, 3, -1), flat, -1).reshape(y.shape), y.numpy()
+    )
+    assert indices.dtype == np.int64 and nn.AvgPool2d(2, divisor_override=1)(tg.ones(1, 2, 2)).item() == 4
+
+
 def test_derivatives_to_second_order(rng):
     x, w = rng.standard_normal((3, 2, 4)), rng.standard_normal((2, 2, 2))
     tg.check_grads(lambda x, w: F.batch_norm(F.conv1d(x, w), None, None, training=True), x, w, order=2)
@@ -79,7 +89,6 @@ def test_derivatives_to_second_order(rng):
         (lambda: nn.Conv1d(3, 4, 2, stride=2, padding="same"), ValueError, "Conv1d: expected stride 1"),
         (lambda: nn.Conv2d(3, 4, (2, 2, 2)), ValueError, r"Conv2d: expected one int ≥ 0, or 2 of them"),
         (lambda: nn.Conv1d(1, 1, 9)(tg.zeros(1, 5)), ValueError, r"windows that fit into \(5,\), got \(9,\)"),
-        (lambda: nn.MaxPool1d(2, return_indices=True), ValueError, "expected return_indices=False"),
         (lambda: nn.BatchNorm1d(3)(tg.zeros(2, 4)), ValueError, r"\(N, 3\) or \(N, 3, L\), got \(2, 4\)"),
         (lambda: nn.BatchNorm2d(3)(tg.zeros(2, 3)), ValueError, r"input \(N, 3, H, W\), got \(2, 3\)"),
         (lambda: nn.BatchNorm1d(3)(tg.zeros(1, 3)), ValueError, "more than one value per feature"),

@@ -130,3 +130,14 @@ def test_a_recogniser_is_rebuilt_from_its_file(tmp_path):
 def test_a_wrong_call_is_refused_in_one_sentence(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("attention", ["additive", "general", None])
+def test_ready_networks_are_made_with_the_dtype_and_on_the_device_that_are_asked_for(cell, attention):
+    like = {"cell": cell, "hidden_size": 4, "device": "cpu", "dtype": "float64"}
+    for net in (
+        nn.Seq2Seq(5, 5, attention=attention, **like), nn.CTCRecognizer(3, 5, **like),
+        nn.SequenceClassifier("ab", ["x", "y"], **like),
+    ):  # fmt: skip
+        assert {(p.device, str(p.dtype)) for p in net.parameters()} == {("cpu", "float64")}

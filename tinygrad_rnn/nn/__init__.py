@@ -52,6 +52,7 @@ from tinygrad_rnn.nn.seq2seq import Seq2Seq
 from tinygrad_rnn.nn.text import SequenceClassifier
 from tinygrad_rnn.nn.transformer import (
     PositionalEncoding,
+    Transformer,
     TransformerDecoder,
     TransformerDecoderLayer,
     TransformerEncoder,
@@ -67,6 +68,7 @@ __all__ = [
     "LayerNorm", "BatchNorm1d", "BatchNorm2d",
     "MultiheadAttention", "AdditiveAttention", "MultiplicativeAttention", "PositionalEncoding",
     "TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer", "TransformerDecoder",
+    "Transformer",
     "ConvRecurrent", "RecurrentTransformer", "TransformerRecurrent", "Seq2Seq", "CTCRecognizer",
     "Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax", "LogSoftmax",
     "SELU", "Mish", "Softsign", "LogSigmoid", "ReLU6", "Hardtanh", "GLU",

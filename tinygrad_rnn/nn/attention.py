@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_rnn import ops
+from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.functional import additive_mask, attend, causal_mask
 from tinygrad_rnn.nn.linear import Linear
 from tinygrad_rnn.nn.module import Module, make_parameter
+from tinygrad_rnn.tensor import Tensor
 
 
 class MultiheadAttention(Module):
@@ -22,7 +24,8 @@ class MultiheadAttention(Module):
     Q, K, V are affine maps of query (L, N, E), key (S, N, kdim) and value (S, N, vdim); with batch_first N is
     the first axis, and one example has none. Weights start as in PyTorch: Xavier's, biases at zero.
 
-    Raises ValueError unless num_heads divides embed_dim, and for `add_bias_kv` or `add_zero_attn`.
+    `add_bias_kv` puts a learnt key and value behind the others, `add_zero_attn` one of zeros: the weights
+    count them, too. Raises ValueError unless num_heads divides embed_dim.
     Source: Vaswani et al. 2017.
 
     >>> import tinygrad_rnn as tg
@@ -33,9 +36,6 @@ class MultiheadAttention(Module):
     ((4, 1, 8), (1, 4, 6))
     """
 
-    bias_k = bias_v = None
-    add_zero_attn = False
-
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
         add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
@@ -43,11 +43,9 @@ class MultiheadAttention(Module):
     ) -> None:  # fmt: skip
         if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"expected an embed_dim that num_heads divides, got {embed_dim} and {num_heads}")
-        if add_bias_kv or add_zero_attn:
-            raise ValueError("expected add_bias_kv=False and add_zero_attn=False: neither is built here")
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
-        self.batch_first = batch_first
+        self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
         widths = {"q": embed_dim, "k": self.kdim, "v": self.vdim}
         together = set(widths.values()) == {embed_dim}
         for name, width in widths.items():
@@ -60,6 +58,10 @@ class MultiheadAttention(Module):
         self.out_proj = Linear(embed_dim, embed_dim, bias, device, dtype)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
+        self.bias_k, self.bias_v = (
+            init.xavier_normal_(make_parameter((1, 1, embed_dim), device, dtype)) if add_bias_kv else None
+            for _ in "kv"
+        )
 
     def forward(
         self, query: Any, key: Any, value: Any, key_padding_mask: Any = None, need_weights: bool = True,
@@ -83,9 +85,12 @@ class MultiheadAttention(Module):
         query, key, value = (self._batch_first(x) for x in (query, key, value))
         mask = self._mask(query, key, key_padding_mask, attn_mask, is_causal)
         q, k, v = (
-            self._heads(ops.linear(x, w, b))
-            for x, (w, b) in zip((query, key, value), self._projections(), strict=True)
+            ops.linear(x, w, b) for x, (w, b) in zip((query, key, value), self._projections(), strict=True)
         )
+        k, v = self._longer(k, self.bias_k), self._longer(v, self.bias_v)
+        if mask is not None and k.shape[1] > key.shape[1]:
+            mask = ops.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, k.shape[1] - key.shape[1])])
+        q, k, v = map(self._heads, (q, k, v))
         context, weights = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         joined = ops.reshape(ops.swapaxes(context, 1, 2), query.shape)
         if not batched:
@@ -110,6 +115,14 @@ class MultiheadAttention(Module):
             weights = [getattr(self, f"{name}_proj_weight") for name in "qkv"]
         biases = [None] * 3 if self.in_proj_bias is None else ops.split(self.in_proj_bias, 3, axis=0)
         return list(zip(weights, biases, strict=True))
+
+    def _longer(self, x: Any, bias: Any) -> Any:
+        """Keys or values (N, S, E), with the learnt one and zeros behind them, where there are such."""
+        n, _, width = x.shape
+        more = [] if bias is None else [ops.broadcast_to(bias, (n, 1, width))]
+        if self.add_zero_attn:
+            more.append(Tensor(namespace(x.data).zeros((n, 1, width), dtype=x.dtype)))
+        return ops.concatenate([x, *more], axis=1) if more else x
 
     def _heads(self, x: Any) -> Any:
         """(N, T, E) → (N, heads, T, E/heads)."""

@@ -115,24 +115,25 @@ class _Pool(Module):
 
 
 class _MaxPool(_Pool):
-    settings = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    settings = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
     def __init__(
         self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1,
         return_indices: bool = False, ceil_mode: bool = False,
     ) -> None:  # fmt: skip
-        if return_indices:
-            raise ValueError("expected return_indices=False: positions are not returned here, got True")
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
+        self.return_indices = return_indices
 
 
 class MaxPool1d(_MaxPool):
     """The largest entry of every window of the last axis; `stride` is the window's size by default.
 
+    With `return_indices` also where it stands in x.
+
     >>> import tinygrad_rnn as tg
-    >>> tg.nn.MaxPool1d(2)(tg.tensor([[[1.0, 3.0, 2.0, 0.0]]]))
-    tensor([[[3., 2.]]])
+    >>> tg.nn.MaxPool1d(2, return_indices=True)(tg.tensor([[[1.0, 3.0, 2.0, 0.0]]]))
+    (tensor([[[3., 2.]]]), tensor([[[1, 2]]]))
     """
 
     op = staticmethod(ops.max_pool1d)
@@ -145,7 +146,9 @@ class MaxPool2d(_MaxPool):
 
 
 class _AvgPool(_Pool):
-    settings = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    settings: ClassVar[tuple[str, ...]] = (
+        "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
+    )  # fmt: skip
 
     def __init__(
         self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
@@ -167,6 +170,14 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """The mean of every window of the last two axes."""
+    """The mean of every window of the last two axes; `divisor_override` divides their sums instead."""
 
     op = staticmethod(ops.avg_pool2d)
+    settings: ClassVar[tuple[str, ...]] = (*_AvgPool.settings, "divisor_override")
+
+    def __init__(
+        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True, divisor_override: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        self.divisor_override = divisor_override

@@ -146,7 +146,8 @@ class CTCRecognizer(Module):
 
     def __init__(
         self, input_size: int, num_classes: int, hidden_size: int = 64, num_layers: int = 1,
-        cell: str = "lstm", bidirectional: bool = True, dropout: float = 0.0,
+        cell: str = "lstm", bidirectional: bool = True, dropout: float = 0.0, device: str | None = None,
+        dtype: Any = None,
     ) -> None:  # fmt: skip
         if cell not in LAYERS:
             raise ValueError(f"expected cell among {sorted(LAYERS)}, got {cell!r}")
@@ -155,9 +156,10 @@ class CTCRecognizer(Module):
             "num_layers": num_layers, "cell": cell, "bidirectional": bidirectional, "dropout": dropout,
         }  # fmt: skip
         self.recurrent = LAYERS[cell](
-            input_size, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout
-        )
-        self.head = Linear(_output_size(self.recurrent), num_classes)
+            input_size, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+        self.head = Linear(_output_size(self.recurrent), num_classes, device=device, dtype=dtype)
 
     def forward(self, x: Any, lengths: Any = None) -> Any:
         """The log-probabilities of all classes at every step, (T, N, C)."""

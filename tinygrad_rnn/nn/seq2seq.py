@@ -70,6 +70,7 @@ class Seq2Seq(Module):
         self, source_size: int, target_size: int, embedding_dim: int = 32, hidden_size: int = 64,
         num_layers: int = 1, cell: str = "gru", bidirectional: bool = True,
         attention: str | None = "additive", dropout: float = 0.0, bos: int = 1, eos: int = 2, pad: int = 0,
+        device: str | None = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         if cell not in CELLS:
             raise ValueError(f"expected cell among {sorted(CELLS)}, got {cell!r}")
@@ -83,17 +84,18 @@ class Seq2Seq(Module):
             "eos": eos, "pad": pad,
         }  # fmt: skip
         self.bos, self.eos, self.pad = bos, eos, pad
-        self.source = Embedding(source_size, embedding_dim)
+        made = {"device": device, "dtype": dtype}
+        self.source = Embedding(source_size, embedding_dim, **made)
         self.encoder = LAYERS[cell](
-            embedding_dim, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout
+            embedding_dim, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout, **made
         )
         width = hidden_size * self.encoder.num_directions
-        self.bridge = Linear(width, hidden_size)
-        self.target = Embedding(target_size, embedding_dim)
-        self.attention = _attention(attention, hidden_size, width)
-        self.decoder = CELLS[cell](embedding_dim + width, hidden_size)
+        self.bridge = Linear(width, hidden_size, **made)
+        self.target = Embedding(target_size, embedding_dim, **made)
+        self.attention = _attention(attention, hidden_size, width, made)
+        self.decoder = CELLS[cell](embedding_dim + width, hidden_size, **made)
         self.dropout = Dropout(dropout)
-        self.head = Linear(hidden_size + width, target_size)
+        self.head = Linear(hidden_size + width, target_size, **made)
 
     # -- reading and writing ---------------------------------------------------------------------------
 
@@ -228,13 +230,13 @@ class Seq2Seq(Module):
         return Tensor(asarray(np.full(memory.values.shape[0], self.bos), device=memory.values.device))
 
 
-def _attention(kind: str | None, query_size: int, memory_size: int) -> Any:
+def _attention(kind: str | None, query_size: int, memory_size: int, made: dict[str, Any]) -> Any:
     if kind is None:
         return None
     if kind == "additive":
-        return AdditiveAttention(query_size, memory_size, query_size, batch_first=True)
+        return AdditiveAttention(query_size, memory_size, query_size, batch_first=True, **made)
     if kind in ("general", "dot"):
-        return MultiplicativeAttention(query_size, memory_size, kind, batch_first=True)
+        return MultiplicativeAttention(query_size, memory_size, kind, batch_first=True, **made)
     raise ValueError(f"expected attention 'additive', 'general', 'dot' or None, got {kind!r}")
 
 

@@ -31,6 +31,7 @@ class SequenceClassifier(Module):
     def __init__(
         self, alphabet: str, classes: Sequence[str], cell: str = "gru", embedding_dim: int = 16,
         hidden_size: int = 32, num_layers: int = 2, bidirectional: bool = True, dropout: float = 0.0,
+        device: str | None = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         if cell not in CELLS:
             raise ValueError(f"expected cell among {sorted(CELLS)}, got {cell!r}")
@@ -40,12 +41,14 @@ class SequenceClassifier(Module):
             "dropout": dropout,
         }  # fmt: skip
         self.alphabet, self.classes = alphabet, list(classes)
-        self.embedding = Embedding(len(alphabet), embedding_dim)
+        self.embedding = Embedding(len(alphabet), embedding_dim, device=device, dtype=dtype)
         self.rnn = CELLS[cell](
-            embedding_dim, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout
-        )
+            embedding_dim, hidden_size, num_layers, bidirectional=bidirectional, dropout=dropout,
+            device=device, dtype=dtype,
+        )  # fmt: skip
         self.dropout = Dropout(dropout)
-        self.head = Linear(hidden_size * (2 if bidirectional else 1), len(self.classes))
+        width = hidden_size * (2 if bidirectional else 1)
+        self.head = Linear(width, len(self.classes), device=device, dtype=dtype)
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], list[int]]:
         """Letters as numbers, (T, N), padded with zeros; and the lengths.

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.namespaces import get_default_dtype, on_device
+from tinygrad_rnn.nn import init
 from tinygrad_rnn.nn.attention import MultiheadAttention
 from tinygrad_rnn.nn.containers import ModuleList
 from tinygrad_rnn.nn.linear import Dropout, Linear
@@ -217,3 +218,63 @@ class TransformerDecoder(_Stack):
             tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
             bool(tgt_is_causal), memory_is_causal,
         )  # fmt: skip
+
+
+class Transformer(Module):
+    """An encoder, and a decoder that looks at what it made: `torch.nn.Transformer`.
+
+    src (S, N, E), tgt (T, N, E) → (T, N, E), before any projection to words; with batch_first N is the first
+    axis. Matrices start as Xavier's, uniform. Source: Vaswani et al. 2017, figure 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> net = tg.nn.Transformer(d_model=8, nhead=2, num_encoder_layers=1, num_decoder_layers=1)
+    >>> tgt_mask = net.generate_square_subsequent_mask(4)
+    >>> net(tg.randn(5, 3, 8), tg.randn(4, 3, 8), tgt_mask=tgt_mask).shape
+    (4, 3, 8)
+    """
+
+    def __init__(
+        self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = "relu",
+        custom_encoder: Module | None = None, custom_decoder: Module | None = None,
+        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True,
+        device: str | None = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        def stack(kind: Any, layer: Any, count: int) -> Module:
+            one = layer(
+                d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first,
+                bias, device, dtype,
+            )  # fmt: skip
+            norm = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+            return kind(one, count, norm)  # type: ignore[no-any-return]
+
+        self.encoder = custom_encoder or stack(
+            TransformerEncoder, TransformerEncoderLayer, num_encoder_layers
+        )
+        self.decoder = custom_decoder or stack(
+            TransformerDecoder, TransformerDecoderLayer, num_decoder_layers
+        )
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                init.xavier_uniform_(parameter)
+
+    def forward(
+        self, src: Any, tgt: Any, src_mask: Any = None, tgt_mask: Any = None, memory_mask: Any = None,
+        src_key_padding_mask: Any = None, tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None, src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Any:  # fmt: skip
+        """What the decoder makes of tgt, having seen src; masks as in `MultiheadAttention`."""
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        return self.decoder(
+            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal,
+            memory_is_causal,
+        )  # fmt: skip
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, device: str | None = None, dtype: Any = None) -> Tensor:
+        """(T, T): -inf above the diagonal, so that no step looks ahead, and zeros."""
+        kind = get_default_dtype() if dtype is None else dtype
+        ahead = np.triu(np.full((sz, sz), -math.inf), 1)
+        return Tensor(on_device(device, lambda xp: xp.asarray(ahead, dtype=kind)))

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_rnn.namespaces import namespace
-from tinygrad_rnn.ops.index import as_tensor
+from tinygrad_rnn.ops.index import as_tensor, take_along_axis
 from tinygrad_rnn.ops.linear import matmul
-from tinygrad_rnn.ops.reduce import max, mean, sum
-from tinygrad_rnn.ops.shape import moveaxis, pad, permute_dims, reshape
+from tinygrad_rnn.ops.reduce import argmax, max, mean, sum
+from tinygrad_rnn.ops.shape import broadcast_to, moveaxis, pad, permute_dims, reshape, squeeze
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.tensor import Tensor
 
@@ -136,18 +136,24 @@ def margins(padding, size, stride, dilation, name):
 
 def max_pool1d(
     x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
-    dilation: Sizes = 1, ceil_mode: bool = False
+    dilation: Sizes = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """The largest entry of every window of the last axis; `stride` is the window's size by default."""
-    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 1)
+    """The largest entry of every window of the last axis; `stride` is the window's size by default.
+
+    With `return_indices` also where it stands in x.
+    """
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 1)
 
 
 def max_pool2d(
     x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
-    dilation: Sizes = 1, ceil_mode: bool = False
+    dilation: Sizes = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """The largest entry of every window of the last two axes."""
-    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)
+    """The largest entry of every window of the last two axes.
+
+    With `return_indices` also where it stands in x, its last two axes counted as one.
+    """
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 2)
 
 
 def avg_pool1d(
@@ -155,32 +161,44 @@ def avg_pool1d(
     ceil_mode: bool = False, count_include_pad: bool = True
 ) -> Any:  # fmt: skip
     """The mean of every window of the last axis; the padding counts as zeros, or not at all."""
-    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
+    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1)
 
 
 def avg_pool2d(
     x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Any:  # fmt: skip
-    """The mean of every window of the last two axes."""
-    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 2)
+    """The mean of every window of the last two axes; the padding counts as zeros, or not at all.
+
+    `divisor_override` divides the sum of every window in the place of its size.
+    """
+    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
 
 
-def _max_pool(x, size, stride, padding, dilation, ceil_mode, dims):
+def _max_pool(x, size, stride, padding, dilation, ceil_mode, return_indices, dims):
     x = as_tensor(x)
     dilation = each(dilation, dims, f"max_pool{dims}d")
     size, stride, margins, extra = _pooled(f"max_pool{dims}d", x, size, stride, padding, dilation, ceil_mode)
     lowest = -math.inf if x.dtype.kind == "f" else namespace(x.data).iinfo(x.dtype).min
-    wide = _padded(x, [(a, b + more) for (a, b), more in zip(margins, extra, strict=True)], lowest)
-    return max(_entries(wide, size, stride, dilation), axis=0)
+    margins = [(a, b + more) for (a, b), more in zip(margins, extra, strict=True)]
+    entries = _entries(_padded(x, margins, lowest), size, stride, dilation)
+    if not return_indices:
+        return max(entries, axis=0)
+    shape = x.shape[-dims:]
+    places = Tensor(namespace(x.data).arange(math.prod(shape)).reshape((1,) * (x.ndim - dims) + shape))
+    places = broadcast_to(_entries(_padded(places, margins, 0), size, stride, dilation), entries.shape)
+    chosen = take_along_axis(places, argmax(entries, axis=0, keepdims=True), axis=0)
+    return max(entries, axis=0), squeeze(chosen, axis=0)
 
 
-def _avg_pool(x, size, stride, padding, ceil_mode, count_include_pad, dims):
+def _avg_pool(x, size, stride, padding, ceil_mode, count_include_pad, divisor, dims):
     x = as_tensor(x)
     ones = (1,) * dims
     size, stride, margins, extra = _pooled(f"avg_pool{dims}d", x, size, stride, padding, ones, ceil_mode)
     beyond = [(0, more) for more in extra]
     seen = _entries(_padded(_padded(x, margins, 0), beyond, 0), size, stride, ones)
+    if divisor is not None:
+        return sum(seen, axis=0) / divisor
     if not any(extra) and (count_include_pad or not any(map(any, margins))):
         return mean(seen, axis=0)
     counted = Tensor(namespace(x.data).ones(x.shape[-dims:], dtype=x.dtype))
