@@ -59,10 +59,9 @@ FAULTS = [
     ),
     Fault(
         "tests/test_primitive.py", "every input is kept, asked for or not",
-        "tinygrad_rnn/primitive.py",
-        '        slots |= {p.name: None for p in primitive.params}\n        self.names',
-        '        slots |= {p.name: i for i, p in enumerate(primitive.inputs)}\n'
-        '        slots |= {p.name: None for p in primitive.params}\n        self.names',
+        "tinygrad_rnn/plan.py",
+        'slots = primitive.slots(rules.values())',
+        'slots = {p.name: i for i, p in enumerate(primitive.inputs)} | primitive.slots(rules.values())',
     ),
     Fault(
         "tests/test_sweep.py", "broadcasting is undone along the wrong axes",
@@ -73,8 +72,8 @@ FAULTS = [
     Fault(
         "tests/test_rows.py", "of what many steps give to a weight the last is lost",
         "tinygrad_rnn/rows.py",
-        '        self.steps.append(values)\n',
-        '        self.steps[-1] = values\n',
+        'there.steps.append(values)',
+        'there.steps[-1] = values',
     ),
     Fault(
         "tests/test_autodiff.py", "a gradient shares the memory of what made it",

@@ -25,6 +25,7 @@ FLOORS = {
     "symbols": 1,
     "broadcasting": 0,
     "rows": 1,
+    "plan": 2,
     "recorder": 2,
     "primitive": 2,
     "create": 2,
@@ -50,7 +51,7 @@ FLOORS = {
 """Module or subpackage of tinygrad_rnn → its floor. The package's own __init__ stands on top of them all."""
 
 UPWARD = {
-    ("tape", "primitive"): "the type of Node.plan",
+    ("tape", "plan"): "the type of Node.plan",
 }
 """The only imports that may go up, and only in a function or under TYPE_CHECKING: (from, to) → why."""
 
@@ -199,7 +200,7 @@ SOME = {
         ("tinygrad_rnn.tensor", "from . import ops", "imports go down only"),
         ("tinygrad_rnn.tensor", "from .ops.index import take", "imports go down only"),
         ("tinygrad_rnn.tensor", "def add(a, b):\n    from . import ops", "imports go down only"),
-        ("tinygrad_rnn.tensor", "from .primitive import Plan", "imports go down only"),
+        ("tinygrad_rnn.tensor", "from .plan import Plan", "imports go down only"),
         ("tinygrad_rnn.tensor", "if TYPE_CHECKING:\n    from .autodiff import grad", "line 2"),
         ("tinygrad_rnn.tensor", "class Tensor:\n    from . import ops", "imports go down only"),
         ("tinygrad_rnn.scope", "def f():\n    import tinygrad_rnn.tensor", "line 2: imports tinygrad_rnn.t"),
@@ -227,7 +228,7 @@ def test_a_wrong_import_is_named(module, source, said):
     [
         ("tinygrad_rnn", "from .nn import cells\nfrom . import ops\nfrom .trace import Graph"),
         ("tinygrad_rnn.tensor", "from .scope import here\nimport numpy as np"),
-        ("tinygrad_rnn.tape", "if TYPE_CHECKING:\n    from .primitive import Plan"),
+        ("tinygrad_rnn.tape", "if TYPE_CHECKING:\n    from .plan import Plan"),
         ("tinygrad_rnn.ops", "from .index import take\nfrom ..tensor import Tensor"),
         ("tinygrad_rnn.ops.index", "from ..autodiff import grad\nfrom . import x"),
         ("tinygrad_rnn.nn.cells", "def cuda():\n    import cupy"),

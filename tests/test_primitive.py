@@ -166,7 +166,7 @@ def test_several_outputs_and_starred_inputs():
 def test_a_compiled_recorder_fills_a_node_as_note_does(fused):
     y = fused(t(1, 2), t(3, 4), scale=2.0)
     plan, parents, saved = y.node.plan, y.node.parents, y.node.saved
-    noted = note(Node(), plan, parents, saved, y.shape, y.dtype)
+    noted = note(plan, parents, saved, y.shape, y.dtype)
     for name in set(Node.__slots__) - {"__weakref__", "order"}:
         assert getattr(noted, name) == getattr(y.node, name), name
     assert y.node.order < noted.order

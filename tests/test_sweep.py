@@ -77,7 +77,7 @@ def test_third_order(x):
 
 
 def test_second_order_through_several_outputs_whose_rule_uses_them():
-    """Two nodes may stand for one output of a Bundle: their cotangents add, neither replaces the other."""
+    """Two nodes may stand for one output of a bundle: their cotangents add, neither replaces the other."""
 
     @tg.primitive
     def sincos(xp, x, /):

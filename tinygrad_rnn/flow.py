@@ -23,7 +23,7 @@ import numpy as np
 from tinygrad_rnn.levels import group
 from tinygrad_rnn.namespaces import namespace, to_numpy
 from tinygrad_rnn.sweep import sweep
-from tinygrad_rnn.tape import Bundle, Node, Output
+from tinygrad_rnn.tape import Node
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.trace import Edge, Graph, Level, Naming, Vertex, tape_graph
 
@@ -85,9 +85,8 @@ class _Scale:
 
     def __call__(self, node: Node, g: Any, contributions: Sequence[Any]) -> None:
         received = self.shares.pop(node, [])
-        if isinstance(node, Output):
+        if node.index is not None:
             bundle = node.parents[0]
-            assert isinstance(bundle, Bundle)
             self.parts[bundle][node.index] = g
             self.shares[bundle] += [share._replace(part=node.index) for share in received]
             return
@@ -303,7 +302,7 @@ class Flow:
         return {
             ids[i].time: n  # type: ignore[misc]
             for n, i in (naming or self._naming).ids.items()
-            if i in ids and isinstance(n, Node) and not isinstance(n, Bundle)
+            if i in ids and isinstance(n, Node) and not n.is_bundle
             and _index(ids[i])[:2] == (layer % layers, _DIRECTIONS[direction])
         }  # fmt: skip
 

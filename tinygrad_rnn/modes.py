@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_rnn.namespaces import SPACES
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import RECORDING, Mode, Node, Output, mode
+from tinygrad_rnn.tape import RECORDING, Mode, Node, mode
 from tinygrad_rnn.tensor import Tensor, raw
 
 
@@ -101,7 +101,7 @@ class Anomaly:
             if node is None:
                 self._check(y.data, "forward", f"{primitive.name} ({here.scope}), run at {_caller()}")
             else:
-                for recorded in (node, *node.parents) if isinstance(node, Output) else (node,):
+                for recorded in (node, *node.parents) if node.index is not None else (node,):
                     _lines[recorded] = _caller()
                 self._check(y.data, "forward", describe(node))
 

@@ -15,45 +15,23 @@ tanh keeps its output and lets its input go. Rules may return any shape that bro
 the sweep sums it back. Run on arrays a rule gives the gradient, on Tensors (`xp` is then `ops`) a gradient
 that is itself recorded, on symbols its formula.
 
-How it runs fast: names are turned into positions once. For each set of inputs that ask for a gradient,
-`Plan` compiles two one-line functions, what to save and how to pull a cotangent back; and `recorder`
-writes, from one template, a function with exactly the signature of the operation.
+How it runs fast: names are turned into positions once. For each set of inputs that ask for a gradient a
+`plan` says what to save and how to pull a cotangent back; and `recorder` writes, from one template, a
+function with exactly the signature of the operation.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from types import FunctionType
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol
 
-from tinygrad_rnn.recorder import REQUIRED, recorder, savers, variadic_recorder
-from tinygrad_rnn.rows import later
+from tinygrad_rnn.plan import OUTPUT, REQUIRED, Argument, Plan, asked
+from tinygrad_rnn.recorder import recorder, variadic_recorder
 from tinygrad_rnn.symbols import Symbol, symbol, symbolic
-from tinygrad_rnn.tensor import Tensor
 
 _VARARGS = 0x04
 """The bit of `co_flags` that says: there is a starred argument (`inspect.CO_VARARGS`)."""
-
-OUTPUT = -1
-"""In a plan's `kinds`: the saved value is the operation's output (0, 1, … are its inputs)."""
-
-
-class Argument(NamedTuple):
-    """One argument of an operation's forward function."""
-
-    name: str
-    keyword_only: bool = False
-    default: Any = REQUIRED
-
-
-def asked(rule: Callable[..., Any]) -> tuple[str, ...]:
-    """The names that a rule asks for, in order (`inspect.signature` would cost more than the import)."""
-    if not isinstance(rule, FunctionType) or rule.__dict__:  # a wrapper may say another signature
-        import inspect
-
-        return tuple(inspect.signature(rule).parameters)
-    return rule.__code__.co_varnames[: rule.__code__.co_argcount + rule.__code__.co_kwonlyargcount]
 
 
 class Primitive:
@@ -70,9 +48,7 @@ class Primitive:
             raise TypeError(f"expected the first argument of primitive {self.name} to be xp, got {names}")
         defaults = dict(zip(names[:positional][::-1], (forward.__defaults__ or ())[::-1], strict=False))
         defaults |= forward.__kwdefaults__ or {}
-        arguments = [
-            Argument(n, i >= positional, defaults.get(n, REQUIRED)) for i, n in enumerate(names)
-        ]
+        arguments = [Argument(n, i >= positional, defaults.get(n, REQUIRED)) for i, n in enumerate(names)]
         starred = [Argument(code.co_varnames[len(names)])] if self.variadic else []
         self.inputs = arguments[1:first] + starred
         self.params = arguments[max(first, 1) :]
@@ -101,7 +77,7 @@ class Primitive:
                 raise TypeError(
                     f"expected rules for the inputs {sorted(known)} of {self.name}, got one for {name!r}"
                 )
-            self._slots([rule])
+            self.slots([rule])
             self.rules[name] = rule
         self.plans[:] = [None] * len(self.plans)
 
@@ -120,7 +96,7 @@ class Primitive:
             plan = self.plans[mask] = any(active) and Plan(self, active)
         return plan
 
-    def _slots(self, rules: Sequence[Callable[..., Any]]) -> dict[str, int | None]:
+    def slots(self, rules: Iterable[Callable[..., Any]]) -> dict[str, int | None]:
         """What these rules ask for, beyond g and xp: name → where it comes from (see `Plan.kinds`)."""
         inputs = {p.name: i for i, p in enumerate(self.inputs)}
         sources: dict[str, int | None] = {"y": OUTPUT, **inputs}
@@ -165,58 +141,6 @@ class Primitive:
             except Exception:  # a rule that looks at shapes: named, not printed
                 shown[name] = f"∂{self.name}/∂{name}(g)"
         return shown
-
-
-class Plan:
-    """A primitive for one set of inputs that ask for a gradient: what to save, how to pull back."""
-
-    __slots__ = ("kinds", "names", "primitive", "pull", "pull_source", "record", "save")
-    save: Callable[..., tuple[Any, ...]]
-    """(inputs, y, parameters) → the values that the rules need, then the parameters."""
-    record: Callable[..., Tensor]
-    """(parents, inputs, y, parameters) → y as a Tensor with its Node: `record` below, in one call."""
-    pull: Callable[..., Sequence[Any]]
-    """(g, saved, xp) → one cotangent per input; None for those that do not ask."""
-
-    def __init__(self, primitive: Primitive, active: Sequence[bool]) -> None:
-        """Compile for the inputs marked in `active` (one mark in all for a starred input)."""
-        self.primitive = primitive
-        rules = [
-            primitive.rules.get(p.name) if on else None
-            for p, on in zip(primitive.inputs, active, strict=True)
-        ]
-        slots = primitive._slots([r for r in rules if r is not None])
-        slots |= {p.name: None for p in primitive.params}
-        self.names = list(slots)
-        self.kinds = list(slots.values())
-
-        def saving(name: str) -> str:
-            source, _, what = name.rpartition("_")
-            if name in {p.name for p in (*primitive.inputs, *primitive.params)} or name == "y":
-                return name
-            each = f"tuple([_{what}_of(_a) for _a in {source}])"
-            return each if primitive.variadic else f"_{what}_of({source})"
-
-        def pulling(rule: Callable[..., Any] | None, index: int) -> str:
-            if rule is None:
-                return "None"
-            found = {"g": "g", "xp": "xp"} | {n: f"s[{i}]" for i, n in enumerate(self.names)}
-            values = ", ".join(found[n] for n in asked(rule))
-            late = primitive.inputs[index].name in primitive.row_rules
-            return f"later(rule{index}, xp, g, {values})" if late else f"rule{index}({values})"
-
-        values = ", ".join([p.name for p in primitive.inputs] + ["y"] + [p.name for p in primitive.params])
-        saved = f"({''.join(saving(n) + ', ' for n in self.names)})"
-        self.save, self.record = savers(self, values, saved)
-        calls = [pulling(rule, i) for i, rule in enumerate(rules)]
-        body = calls[0] if primitive.variadic else f"({''.join(c + ', ' for c in calls)})"
-        self.pull_source = f"lambda g, s, xp: {body}"
-        self.pull = eval(self.pull_source, {"later": later, **{f"rule{i}": r for i, r in enumerate(rules)}})
-
-    @property
-    def name(self) -> str:
-        """The primitive's name."""
-        return self.primitive.name
 
 
 class Op(Protocol):

@@ -25,16 +25,15 @@ from tinygrad_rnn.namespaces import (
     namespace,
     out_of_memory,
 )
-from tinygrad_rnn.scope import current, here
+from tinygrad_rnn.plan import REQUIRED
+from tinygrad_rnn.scope import here
 from tinygrad_rnn.symbols import Symbol
-from tinygrad_rnn.tape import RECORDING, Node, Origin, bundle, mode
+from tinygrad_rnn.tape import RECORDING, Node, Origin, mode, note, outputs
 from tinygrad_rnn.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinygrad_rnn.primitive import Plan, Primitive
-
-REQUIRED: Any = object()
-"""The default of an argument that has none."""
+    from tinygrad_rnn.plan import Plan
+    from tinygrad_rnn.primitive import Primitive
 
 _RECORDER = """\
 def recorder({signature}):
@@ -48,13 +47,16 @@ def recorder({signature}):
         raise _explain(_primitive, _error, ({arrays})) from _error
     _mask = {mask}
     _plan = _plans[_mask]
-    if _plan and type(_y) is _ndarray and _mode() is _RECORDING:
-        return _plan.record(({parents}), {arrays}_y, {params})
+    if _plan and _mode() is _RECORDING:
+        if type(_y) is _ndarray:
+            return _plan.record(({parents}), {arrays}_y, {params})
+        if type(_y) is tuple:
+            return _several(_plan, ({parents}), _plan.save({arrays}_y, {params}), _y)
     return _finish(_primitive, _xp, _mask, ({nodes}), ({inputs}), ({arrays}), _y, ({params}))
 """
 
 _UNWRAP = """\
-if isinstance({x}, _Tensor):
+if type({x}) is _Tensor or isinstance({x}, _Tensor):
         _x{i} = {x}.data; _n{i} = {x}.node
     elif isinstance({x}, _Symbol):
         return _Symbol(_primitive.name, ({inputs}), {kinds})
@@ -68,7 +70,7 @@ def recorder(prim: Primitive) -> Callable[..., Any]:
 
     def become() -> Any:
         written = _written(prim, names)
-        made.__code__, made.__defaults__ = written.__code__, written.__defaults__
+        made.__code__, made.__defaults__ = written.__code__.replace(co_name=prim.name), written.__defaults__
         made.__kwdefaults__ = written.__kwdefaults__
         return made
 
@@ -251,48 +253,12 @@ def several(
     plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: Sequence[Any]
 ) -> tuple[Tensor, ...]:
     """The outputs of one operation, recorded."""
-    return tuple([Tensor(y, node) for y, node in zip(ys, bundle(plan, parents, saved, ys))])  # noqa: B905
+    whole = note(plan, parents, saved, tuple([(y.shape, y.dtype) for y in ys]), None)
+    return tuple(map(Tensor, ys, outputs(whole)))
 
 
 _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset(SCALARS), "_SETTLED": SETTLED, "_np": np,
     "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get, "_lift": lift, "_agree": agree,
-    "_explain": explain, "_origin": origin, "_finish": finish,
+    "_explain": explain, "_origin": origin, "_finish": finish, "_several": several,
 }  # fmt: skip
-
-
-# -- what a plan writes ---------------------------------------------------------------------------------
-
-_SAVERS: dict[str, Any] = {
-    "_shape_of": np.shape, "_dtype_of": lambda a: getattr(a, "dtype", type(a)), "_device_of": device_of,
-    "_Node": Node, "_Tensor": Tensor, "_new": object.__new__, "_scope": current.get, "_tick": clock.__next__,
-}  # fmt: skip
-
-_RECORD = """\
-def record(_parents, {values}):
-    _node = _Node()
-    _node.plan = _plan
-    _node.parents = _parents
-    _node.saved = {saved}
-    _node.shape = y.shape
-    _node.dtype = _dtype = y.dtype
-    if _dtype.kind != "f":
-        return _Tensor(y)
-    _node.scope = _scope()
-    _node.order = _tick()
-    _node.label = _node.grad = _node.hooks = None
-    _node.retains = False
-    _made = _new(_Tensor)
-    _made.data = y
-    _made.node = _node
-    _made.origin = None
-    return _made
-"""
-"""`Tensor(y, note(Node(), …))` without the calls, which take as long as a small operation."""
-
-
-def savers(plan: Plan, values: str, saved: str) -> tuple[Callable[..., Any], Callable[..., Tensor]]:
-    """`plan.save` and `plan.record`: functions of `values` that keep what `saved` says."""
-    names = {**_SAVERS, "_plan": plan}
-    exec(_RECORD.format(values=values, saved=saved), names)
-    return eval(f"lambda {values}: {saved}", names), names["record"]

@@ -18,39 +18,37 @@ ENOUGH = 1024
 """So many rows make a product large; more would only take memory."""
 
 
-class Promise(tuple[Any, ...]):
-    """(rule, xp, values, rows, width of g): a cotangent that need not be computed yet."""
-
-    __slots__ = ()
-    shape = dtype = None  # like no array's: the sweep looks at it again
-
-
-def later(rule: Callable[..., Any], xp: Any, g: Any, *values: Any) -> Any:
-    """`rule(*values)`, one of them the cotangent g; where g is an array of few rows, the promise of it."""
-    if type(g) in SPACES and g.ndim == 2:
-        rows, width = g.shape
-        if rows < ENOUGH:
-            return Promise((rule, xp, values, rows, width))
-    return rule(*values)
+def collected(
+    cotangents: dict[Any, Any], parent: Any, rule: Callable[..., Any], xp: Any, g: Any, values: Any
+) -> bool:
+    """Put `rule(*values)`, g among them, with what was collected for `parent`; False for many rows."""
+    if type(g) not in SPACES or g.ndim != 2:
+        return False
+    count, width = g.shape
+    if count >= ENOUGH:
+        return False
+    there = cotangents.get(parent)
+    if type(there) is Rows:
+        if there.rule is rule and there.width == width and there.count < ENOUGH:
+            there.steps.append(values)
+            there.count += count
+            return True
+        there = there.now()
+    cotangents[parent] = Rows(rule, xp, values, count, width, parent, there)
+    return True
 
 
 class Rows:
-    """What was promised to a value of some shape and dtype, on top of the cotangent `there` already."""
+    """What is to be computed for one parent, from rows of one length, on top of the cotangent `there`."""
 
-    __slots__ = ("count", "dtype", "rule", "shape", "steps", "there", "width", "xp")
+    __slots__ = ("count", "parent", "rule", "steps", "there", "width", "xp")
 
-    def __init__(self, promise: Promise, shape: tuple[int, ...], dtype: Any, there: Any = None) -> None:
-        self.rule, self.xp, values, self.count, self.width = promise
-        self.steps, self.shape, self.dtype, self.there = [values], shape, dtype, there
-
-    def took(self, promise: Promise) -> bool:
-        """Take one more step, if there is room and it calls the same rule with rows of the same length."""
-        rule, _, values, rows, width = promise
-        if rule is not self.rule or width != self.width or self.count >= ENOUGH:
-            return False
-        self.steps.append(values)
-        self.count += rows
-        return True
+    def __init__(
+        self, rule: Callable[..., Any], xp: Any, values: tuple[Any, ...], count: int, width: int,
+        parent: Any, there: Any,
+    ) -> None:  # fmt: skip
+        self.rule, self.xp, self.steps, self.count, self.width = rule, xp, [values], count, width
+        self.parent, self.there = parent, there
 
     def now(self) -> Any:
         """The array."""
@@ -58,7 +56,7 @@ class Rows:
             self.xp.concatenate(column) if type(column[0]) in SPACES else column[0]
             for column in zip(*self.steps, strict=True)
         ]
-        d = fitted(self.rule(*columns), self.shape, self.dtype, self.xp)
+        d = fitted(self.rule(*columns), self.parent.shape, self.parent.dtype, self.xp)
         return d if self.there is None else self.there + d
 
     def __iadd__(self, d: Any) -> Rows:

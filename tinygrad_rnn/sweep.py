@@ -8,6 +8,7 @@ the gradient is on the tape itself and can be differentiated again.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -16,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import namespaces
-from tinygrad_rnn.broadcasting import fitted
 from tinygrad_rnn.modes import describe
 from tinygrad_rnn.namespaces import SPACES, device_of, on_device
-from tinygrad_rnn.primitive import OUTPUT
-from tinygrad_rnn.rows import Promise, Rows
+from tinygrad_rnn.plan import OUTPUT, fit
+from tinygrad_rnn.rows import Rows
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import Bundle, Node, Origin, Output, mode, output
+from tinygrad_rnn.tape import Node, Origin, mode, outputs
 from tinygrad_rnn.tensor import Tensor, raw
 
 Watch = Callable[[Node, Any, Sequence[Any]], None]
@@ -43,11 +43,10 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     Raises before anything has been done: FreedTapeError, InPlaceError.
     """
     seen = set(roots)
-    stack = list(seen)
+    found = list(seen)
     halt = set(stop)
     last_write = namespaces.last_write[0]
-    while stack:
-        node = stack.pop()
+    for node in found:  # which grows meanwhile
         if halt and node in halt:
             continue
         if node.saved is None:
@@ -58,10 +57,11 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
         if node.order < last_write:
             _check_unwritten(node)
         for parent in node.parents:
-            if parent is not None and type(parent) is not Origin and parent not in seen:
+            if type(parent) is Node and parent not in seen:
                 seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=attrgetter("order"), reverse=True)
+                found.append(parent)
+    found.sort(key=attrgetter("order"), reverse=True)
+    return found
 
 
 def sweep(
@@ -95,16 +95,19 @@ def sweep(
     order = ancestors(roots, halt) if order is None else order
     wanted = set(order) if targets is None else _leading_to(order, aims)
     observer = mode.get().observer
-    watching = watch is not None or observer is not None
+    plain = not record and watch is None and observer is None
     cotangents = {node: g for node, g in roots.items() if node in wanted}
     owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
     kind: type | None = None
+    get, pop = cotangents.get, cotangents.pop
     for node in order:
-        g = cotangents.pop(node, None)
+        g = pop(node, None)
         if g is None:
             continue
-        if type(g) is not kind or (xp is not np and not record):
+        if node.dtype is None:
+            g = _completed(g, node)
+        elif type(g) is not kind or (xp is not np and not record):
             if type(g) is Rows:
                 g = g.now()
             kind = type(g)
@@ -126,54 +129,40 @@ def sweep(
                 if watch is not None:
                     watch(node, g, ())
                 continue
-        if type(node) is Output:
-            (whole,) = node.parents
-            parts = cotangents.get(whole)
+        plan: Any = node.plan
+        if node.index is not None:  # one of several outputs: it waits for the others
+            whole = node.parents[0]
+            parts = get(whole)
             if parts is None:
-                parts = cotangents[whole] = [None] * len(whole.outputs)
+                parts = cotangents[whole] = [None] * len(whole.shape)
             before = parts[node.index]
             parts[node.index] = g if before is None else before + g
             if watch is not None:
                 watch(node, g, (g,))
-            if not keep:
-                node.saved, node.parents = None, ()
-            continue
-        fresh = False
-        if type(node) is Bundle:
-            g = _completed(g, node)
-            fresh = not record and getattr(node.plan, "fresh", False)  # it hands its arrays over
-        plan: Any = node.plan
-        pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
-        sent: list[Any] = []
-        for parent, d in zip(node.parents, pulled):  # noqa: B905 (its check costs as much as the loop)
-            if d is None or parent not in wanted:
-                if watching:
-                    sent.append(None)
-                continue
-            if d.shape != parent.shape or d.dtype is not parent.dtype:
-                if type(d) is Promise:
-                    if not watching:
-                        _collect(cotangents, parent, d)
-                        continue
-                    d = Rows(d, parent.shape, parent.dtype).now()
-                d = _fitted(d, node, parent, xp)
-            if watching:
-                sent.append(d)
-            there = cotangents.get(parent)
-            if there is None:
-                cotangents[parent] = d
-                if fresh:
-                    owned.add(parent)
-            elif parent in owned:
-                there += d
-            else:
-                cotangents[parent] = there + d
-                if not record and d.ndim:
-                    owned.add(parent)
-        if observer is not None:
-            observer.look_back(node, sent)
-        if watch is not None:
-            watch(node, g, sent)
+        elif plain and plan.send is not None:
+            plan.send(g, node, xp, cotangents, owned, wanted)
+        else:
+            pulled = _pull_recorded(node, g, xp) if record else plan.pull(g, node.saved, xp)
+            sent = _settled(pulled, node, wanted, xp)
+            if observer is not None:
+                observer.look_back(node, sent)
+            if watch is not None:
+                watch(node, g, sent)
+            fresh = not record and getattr(plan, "fresh", False)  # it hands its arrays over
+            for parent, d in zip(node.parents, sent):  # noqa: B905 (a rule may give less than there are)
+                if d is None:
+                    continue
+                there = get(parent)
+                if there is None:
+                    cotangents[parent] = d
+                    if fresh:
+                        owned.add(parent)
+                elif parent in owned:
+                    there += d
+                else:
+                    cotangents[parent] = there + d
+                    if not record and d.ndim:
+                        owned.add(parent)
         if not keep:
             node.saved, node.parents = None, ()
     return found
@@ -194,8 +183,8 @@ def lifted(node: Node) -> list[Any]:
     for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):  # type: ignore[union-attr]
         if kind is None:
             values.append(value)
-        elif type(node) is Bundle and kind == OUTPUT:
-            values.append(tuple(Tensor(v, output(node, i)) for i, v in enumerate(value)))
+        elif node.is_bundle and kind == OUTPUT:
+            values.append(tuple(map(Tensor, value, outputs(node))))
         elif kind == OUTPUT:
             values.append(Tensor(value, node))
         elif type(value) is tuple:
@@ -220,35 +209,29 @@ def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
     return wanted
 
 
-def _collect(cotangents: dict[Node, Any], parent: Node, promise: Promise) -> None:
-    """Put a promised cotangent with those promised before."""
-    there = cotangents.get(parent)
-    if type(there) is not Rows:
-        cotangents[parent] = Rows(promise, parent.shape, parent.dtype, there)
-    elif not there.took(promise):
-        cotangents[parent] = Rows(promise, parent.shape, parent.dtype, there.now())
+def _settled(pulled: Sequence[Any], node: Node, wanted: set[Node], xp: Any) -> list[Any]:
+    """What a node sends to each parent, as it arrives; None where nobody waits for it."""
+    return [
+        None if d is None or parent not in wanted else fit(d, node, parent, xp)
+        for parent, d in zip(node.parents, pulled, strict=False)
+    ]
 
 
-def _fitted(d: Any, node: Node, parent: Node, xp: Any) -> Any:
-    """What a node sends to a parent, in the parent's shape and dtype."""
-    try:
-        return fitted(d, parent.shape, parent.dtype, xp)
-    except ValueError:
-        raise ValueError(
-            f"expected the rule of {describe(node)} to give a gradient of shape {parent.shape}, or one that "
-            f"it broadcasts to, got {d.shape}"
-        ) from None
-
-
-def _completed(parts: list[Any], whole: Bundle) -> list[Any]:
+def _completed(parts: list[Any], whole: Node) -> list[Any]:
     """The cotangents of all outputs: zeros for those that nobody used, on the device of the others."""
-
-    def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    unused = [i for i, part in enumerate(parts) if part is None]
+    if unused:
         some = next(part for part in parts if part is not None)
-        made = on_device(device_of(raw(some)), lambda xp: xp.zeros(shape, dtype))
-        return Tensor(made) if isinstance(some, Tensor) else made
+        for i in unused:
+            shape, dtype = whole.shape[i]
+            parts[i] = on_device(device_of(raw(some)), functools.partial(_zeros, shape, dtype))
+            if isinstance(some, Tensor):
+                parts[i] = Tensor(parts[i])
+    return parts
 
-    return [zeros(*like) if part is None else part for part, like in zip(parts, whole.outputs, strict=True)]
+
+def _zeros(shape: Any, dtype: Any, xp: Any) -> Any:
+    return xp.zeros(shape, dtype)
 
 
 def _own(g: Any, xp: Any) -> Any:

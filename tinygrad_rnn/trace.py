@@ -22,7 +22,7 @@ import numpy as np
 from tinygrad_rnn.levels import SHORT, group
 from tinygrad_rnn.namespaces import SPACES, Array, to_numpy
 from tinygrad_rnn.sweep import ancestors
-from tinygrad_rnn.tape import Bundle, Node, Origin, Output
+from tinygrad_rnn.tape import Node, Origin
 from tinygrad_rnn.tensor import Tensor
 from tinygrad_rnn.unfuse import unfused
 
@@ -218,7 +218,7 @@ class Naming:
         leaves = Counter(n.label for n in nodes if n.plan is None)
         self.outputs = set(outputs)
         for node in nodes:
-            if isinstance(node, Output):
+            if node.index is not None:
                 self.ids[node] = self.ids[node.parents[0]]
             elif node.plan is None:
                 module = users[node].scope.module if node in users and leaves[node.label] > 1 else ""
@@ -289,7 +289,7 @@ def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, 
     vertices: dict[str, Vertex] = {}
     edges: list[Edge] = []
     for node in nodes:
-        if isinstance(node, Output):
+        if node.index is not None:
             continue
         for slot, parent in enumerate(node.parents):
             if parent is None:
@@ -317,7 +317,7 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vert
     kind = "output" if is_output else "input" if _is_step_input(node) else "op"
     if scope.direction is not None and label:
         kind = "state" if label in ("h", "c") else "gate"
-    shape, dtype = node.outputs[0] if isinstance(node, Bundle) else (node.shape, node.dtype)
+    shape, dtype = node.shape[0] if node.is_bundle else (node.shape, node.dtype)
     return Vertex(
         name, primitive.name, kind, label or ("loss" if name == "loss" else ""),
         formula=primitive.formula(**params),
@@ -345,7 +345,7 @@ def _values(nodes: list[Node]) -> dict[Node, Array]:
     """The values that the tape still holds, by the node that made them."""
     found: dict[Node, Array] = {}
     for node in nodes:
-        if node.plan is None or isinstance(node, Output):
+        if node.plan is None or node.index is not None:
             continue
         for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):
             owner = node if kind == -1 else node.parents[kind] if kind is not None else None

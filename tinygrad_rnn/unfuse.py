@@ -8,6 +8,7 @@ fused node; all other nodes keep what they saved. The original is left as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.namespaces import clock, namespace
 from tinygrad_rnn.scope import at, here
 from tinygrad_rnn.sweep import ancestors
-from tinygrad_rnn.tape import Bundle, Node, Origin, Output
+from tinygrad_rnn.tape import Node, Origin
 from tinygrad_rnn.tensor import Tensor, label
 
 
@@ -52,7 +53,7 @@ def unfused(outputs: Sequence[Tensor]) -> tuple[list[Tensor], dict[Node, Node], 
 
 
 def _is_fused(node: Node) -> bool:
-    return isinstance(node, Bundle) and hasattr(node.plan, "definition")
+    return node.is_bundle and hasattr(node.plan, "definition")
 
 
 def _is_dropout(node: Node) -> bool:
@@ -97,8 +98,8 @@ class _Copier:
         elif _is_join(node) and beside and all(beside):
             self._join(node, [found for found in beside if found is not None])
         elif _is_fused(node):
-            self._replay(node)  # type: ignore[arg-type]
-        elif isinstance(node, Output) and node.parents[0] in self.replayed:
+            self._replay(node)
+        elif node.index is not None and node.parents[0] in self.replayed:
             made = self.replayed[node.parents[0]][node.index].node
             assert made is not None
             made.label = node.label or made.label
@@ -107,11 +108,7 @@ class _Copier:
             self._copy(node)
 
     def _copy(self, node: Node) -> None:
-        made = object.__new__(type(node))
-        for kind in type(node).__mro__[:-1]:
-            for slot in getattr(kind, "__slots__", ()):
-                if slot != "__weakref__":
-                    setattr(made, slot, getattr(node, slot))
+        made = copy(node)
         made.parents = tuple(self.moved[p] if isinstance(p, Node) else p for p in node.parents)
         made.order = next(clock)
         made.grad, made.hooks, made.retains = None, None, False
@@ -129,7 +126,7 @@ class _Copier:
         self.moved[node] = whole
         self.steps[whole] = Steps(hs, directions[0].gather)
 
-    def _replay(self, node: Bundle) -> None:
+    def _replay(self, node: Node) -> None:
         plan: Any = node.plan
         saved = node.saved or ()
         inputs = [

@@ -259,7 +259,7 @@ def test_dropout_keeps_the_mean_and_uses_one_mask_both_ways():
     ("op", "formula", "rules"),
     [
         (ops.tanh, "tanh(x)", {"x": "g·(1 - y²)"}),
-        (ops.sigmoid, "0.5·tanh(0.5·x) + 0.5", {"x": "g·y·(1 - y)"}),
+        (ops.sigmoid, "0.5·tanh(0.5·x) + 0.5", {"x": "g·(y - y²)"}),
         (ops.add, "a + b", {"a": "g", "b": "g"}),
         (ops.subtract, "a - b", {"a": "g", "b": "-g"}),
         (ops.multiply, "a·b", {"a": "g·b", "b": "g·a"}),

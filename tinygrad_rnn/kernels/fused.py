@@ -1,6 +1,6 @@
 """A recurrent layer as one node of the tape, that still knows its definition.
 
-`run_layer` runs the kernel of a step over a whole sequence and records a single Bundle: output sequence and
+`run_layer` runs the kernel of a step over a whole sequence and records a single node: output sequence and
 last states. Its plan pulls cotangents back with the generated backward loop. Whoever wants more than that (a
 gradient of the gradient, a picture, a check) gets the definition: the same step, operation by operation.
 """
@@ -67,6 +67,7 @@ class FusedPlan:
     Its inputs are x (T, N, I), the states before the first step, and the weights.
     """
 
+    send = None
     fresh = True
     """The arrays that `pull` returns belong to nobody else."""
 

@@ -17,10 +17,12 @@ __all__ = [
 def sigmoid(xp, x, /):
     """Logistic function, 1/(1 + e⁻ˣ) = ½ tanh(½x) + ½, which cannot overflow."""
     half = special.half(x)
-    return half * xp.tanh(half * x) + half
+    y = half * xp.tanh(half * x)
+    y += half
+    return y
 
 
-sigmoid.vjp(x=lambda g, y: g * y * (1 - y))
+sigmoid.vjp(x=lambda g, y: g * (y - y * y))
 
 
 @primitive

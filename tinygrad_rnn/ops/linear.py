@@ -7,6 +7,8 @@ from collections import Counter
 from string import ascii_letters
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn.ops.index import as_tensor, diagonal
 from tinygrad_rnn.ops.reduce import sum
 from tinygrad_rnn.ops.shape import permute_dims, reshape
@@ -43,8 +45,13 @@ matmul.vjp(a=_matmul_a, b=_matmul_b)
 @primitive
 def linear(xp, x, weight, bias=None, /):
     """x @ weightᵀ + bias: x (…, I), weight (O, I), bias (O) or None → (…, O)."""
-    y = xp.matmul(x, weight.T)
+    y = _product(xp, x, weight.T)
     return y if bias is None else y + bias
+
+
+def _product(xp, a, b):
+    """a @ b, where b is a matrix; NumPy gets two small ones to BLAS sooner by `dot`."""
+    return a.dot(b) if type(a) is np.ndarray and a.ndim == 2 else xp.matmul(a, b)
 
 
 def _weight_rule(g, xp, x):
@@ -58,7 +65,7 @@ def _rows(x, xp):
     return xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-linear.vjp(x=lambda g, xp, weight: xp.matmul(g, weight), weight=_weight_rule, bias=lambda g: g)
+linear.vjp(x=lambda g, xp, weight: _product(xp, g, weight), weight=_weight_rule, bias=lambda g: g)
 linear.primitive.by_rows("weight", "bias")
 
 
