@@ -6,7 +6,10 @@ unrolled network we stand), `tape` (how values were made), `tensor`, `primitive`
 operation), then `nn`, `trace` and `flow`, and `train`.
 """
 
-from tinygrad_rnn import nn, ops, optim, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_rnn import nn, ops
 from tinygrad_rnn.autodiff import grad
 from tinygrad_rnn.bptt import tbptt
 from tinygrad_rnn.check import GradientMismatch, check_grads
@@ -51,6 +54,9 @@ from tinygrad_rnn.sweep import FreedTapeError, InPlaceError
 from tinygrad_rnn.tensor import Tensor, label
 from tinygrad_rnn.trace import Graph, trace
 
+if TYPE_CHECKING:
+    from tinygrad_rnn import optim, train
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -63,3 +69,10 @@ __all__ = [
     "randn", "save", "save_network", "set_default_device", "set_default_dtype", "synchronize", "tbptt",
     "tensor", "to_torch", "trace", "train", "value_and_grad", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """`tg.optim` and `tg.train`, once they are asked for: who wants a gradient does not wait for them."""
+    if name not in ("optim", "train"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

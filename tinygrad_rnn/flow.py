@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -49,8 +48,7 @@ class _Share(NamedTuple):
     gradient: Any
 
 
-@dataclass
-class _Weighed:
+class _Weighed(NamedTuple):
     """What was measured of one value: its gradient's norm, and its edges' at each level."""
 
     norm: float
@@ -201,12 +199,12 @@ class Flow:
         def weighed(e: Edge) -> Edge:
             made = self._found.get(e.via)
             pair = made.edges[level].get((e.target, e.slot if level == "op" else 0)) if made else None
-            return e if pair is None or e.cut else replace(e, norm=pair[0], projection=pair[1])
+            return e if pair is None or e.cut else e._replace(norm=pair[0], projection=pair[1])
 
         def measured(v: Vertex) -> Vertex:
             states = (m for m in reversed(v.members) if self._is_state(m))
             shown = v.id if v.id in self._found else next(states, None)
-            return replace(v, norm=self._found[shown].norm) if shown in self._found else v
+            return v._replace(norm=self._found[shown].norm) if shown in self._found else v
 
         return Graph(tuple(map(measured, whole.nodes)), tuple(map(weighed, whole.edges)), level, whole.notes)
 
@@ -227,10 +225,10 @@ class Flow:
             if e.cut or (e.source, e.target) not in passed:
                 return e
             (square, along), norm = passed[e.source, e.target], left[e.source] ** 0.5
-            return replace(e, norm=square**0.5, projection=along / norm if norm else 0.0)
+            return e._replace(norm=square**0.5, projection=along / norm if norm else 0.0)
 
-        nodes = (replace(v, norm=left[v.id] ** 0.5) if v.id in left else v for v in whole.nodes)
-        return replace(whole, nodes=tuple(nodes), edges=tuple(map(weighed, whole.edges)))
+        nodes = (v._replace(norm=left[v.id] ** 0.5) if v.id in left else v for v in whole.nodes)
+        return whole._replace(nodes=tuple(nodes), edges=tuple(map(weighed, whole.edges)))
 
     def _is_state(self, vertex: str) -> bool:
         return vertex in self._found and vertex.rpartition(".")[2] == "h"
@@ -326,8 +324,7 @@ class Flow:
         )
 
 
-@dataclass(frozen=True)
-class Jacobians:
+class Jacobians(NamedTuple):
     """One matrix per step, (T, S, S); NaN for the first."""
 
     matrices: np.ndarray[Any, Any]

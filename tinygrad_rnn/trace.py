@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,7 @@ from tinygrad_rnn.unfuse import unfused
 Level = Literal["op", "gate", "cell", "layer"]
 
 
-@dataclass(frozen=True)
-class Vertex:
+class Vertex(NamedTuple):
     """One operation, value or group of them, and where in the unrolled network it stands."""
 
     id: str
@@ -64,8 +62,7 @@ class Vertex:
     """Summary of the value where the tape still has it: min, mean, max, norm."""
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """The output of `source` goes into `target`; a gradient comes back from `target` to `source`."""
 
     source: str
@@ -82,14 +79,13 @@ class Edge:
     """⟨g_edge, g⟩/‖g‖, its signed share in the gradient of `via`: shares sum to that gradient's norm."""
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Vertices in recorded order, and the edges between them."""
 
     nodes: tuple[Vertex, ...]
     edges: tuple[Edge, ...]
     level: Level = "op"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """What a reader must be told: "replayed from its definition", "gradients not computed", …"""
 
     def quotient(self, level: Level) -> Graph:
@@ -114,7 +110,7 @@ class Graph:
                 continue
             via = "" if level == "layer" else e.source
             if (source, target, via, e.cut) not in edges:
-                made = replace(e, source=source, target=target, via=via, norm=None, projection=None)
+                made = e._replace(source=source, target=target, via=via, norm=None, projection=None)
                 edges[source, target, via, e.cut] = made
         nodes = tuple(_contracted(i, found, level) for i, found in members.items())
         return Graph(nodes, tuple(edges.values()), level, self.notes)
@@ -132,8 +128,7 @@ class Graph:
             v.id for v in self.nodes if v.kind == "parameter"
         }
         here = f"step {first}" if first == last else f"steps {first} to {last}"
-        return replace(
-            self,
+        return self._replace(
             nodes=tuple(v for v in self.nodes if v.id in shown),
             edges=tuple(e for e in self.edges if {e.source, e.target} <= shown),
             notes=(*self.notes, f"{here} alone: edges to other steps and to the loss are not drawn"),
@@ -143,7 +138,9 @@ class Graph:
         """The graph as JSON text; `Graph.from_json` reads it back."""
         import json
 
-        return json.dumps(asdict(self), ensure_ascii=False)
+        plain = self._asdict()
+        plain |= {name: [each._asdict() for each in plain[name]] for name in ("nodes", "edges")}
+        return json.dumps(plain, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
@@ -170,13 +167,13 @@ def _contracted(group_id: str, members: list[Vertex], level: Level) -> Vertex:
     first, last = members[0], members[-1]
     if len(members) == 1 and (level == "gate" or first.id == group_id):
         kind = "gate" if level == "gate" and first.gate and first.kind == "op" else first.kind
-        return replace(first, id=group_id, members=(first.id,), kind=kind)
+        return first._replace(id=group_id, members=(first.id,), kind=kind)
     if level == "gate" and last.direction is not None:
         shown = next((v for v in named if v.id == group_id), last)
         kind = "state" if shown.label in ("h", "c") else "gate"
         formula = "" if shown.label else " + ".join(v.op for v in members[:1])
-        return replace(
-            shown, id=group_id, kind=kind, label=shown.label or group_id.rpartition(".")[2],
+        return shown._replace(
+            id=group_id, kind=kind, label=shown.label or group_id.rpartition(".")[2],
             formula=shown.formula or formula, members=tuple(v.id for v in members),
         )  # fmt: skip
     inside = last.direction is not None

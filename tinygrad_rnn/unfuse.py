@@ -8,7 +8,6 @@ fused node; all other nodes keep what they saved. The original is left as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +107,10 @@ class _Copier:
             self._copy(node)
 
     def _copy(self, node: Node) -> None:
-        made = copy(node)
+        made = Node()
+        for slot in Node.__slots__:
+            if slot != "__weakref__":
+                setattr(made, slot, getattr(node, slot))
         made.parents = tuple(self.moved[p] if isinstance(p, Node) else p for p in node.parents)
         made.order = next(clock)
         made.grad, made.hooks, made.retains = None, None, False

@@ -133,9 +133,9 @@ def _joined(own: Graph, other: Graph, order: Graph | None = None) -> Graph:
     """The union of both, in one order, with `own`'s norms; what it lacks has none."""
     first, second = (own, other) if order is None else (order, own)
     mine: dict[str, Vertex] = {v.id: v for v in own.nodes}
-    nodes = {v.id: replace(v, norm=None) for v in [*first.nodes, *second.nodes]}
+    nodes = {v.id: v._replace(norm=None) for v in [*first.nodes, *second.nodes]}
     nodes.update(mine)
-    edges = {_key(e): replace(e, norm=None, projection=None) for e in [*first.edges, *second.edges]}
+    edges = {_key(e): e._replace(norm=None, projection=None) for e in [*first.edges, *second.edges]}
     edges.update({_key(e): e for e in own.edges})
     place = {name: k for k, name in enumerate(dict.fromkeys(v.id for v in [*first.nodes, *second.nodes]))}
     return Graph(

@@ -213,8 +213,7 @@ def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[st
         if name not in inside:
             inside[name] = []
             nodes.append(
-                replace(
-                    v,
+                v._replace(
                     id=name,
                     op="fold",
                     kind="fold",
@@ -241,10 +240,9 @@ def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[st
             bundles.setdefault((source or e.source, target or e.target, state), []).append(e)
     for (source_id, target_id, _), edges in bundles.items():
         if len(edges) == 1:
-            links.append(Link(replace(edges[0], source=source_id, target=target_id)))
+            links.append(Link(edges[0]._replace(source=source_id, target=target_id)))
         else:
-            merged = replace(
-                edges[0],
+            merged = edges[0]._replace(
                 source=source_id,
                 target=target_id,
                 norm=worst(e.norm for e in edges),

@@ -112,7 +112,7 @@ def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
     if tokens is None:
         return short
     nodes = tuple(
-        replace(v, label=str(tokens[v.time]))
+        v._replace(label=str(tokens[v.time]))
         if v.kind == "input" and v.time is not None and 0 <= v.time < len(tokens)
         else v
         for v in short.nodes

@@ -53,10 +53,10 @@ def test_each_copy_has_its_own_numbers_and_looks(monkeypatch):
     graph = network("gru", 1, True, STEPS, cut=30)
     strange = {7: 0.0, 13: float("nan"), 21: None}
     edges = tuple(
-        replace(e, norm=strange[t], projection=strange[t]) if (t := k % 37) in strange else e
+        e._replace(norm=strange[t], projection=strange[t]) if (t := k % 37) in strange else e
         for k, e in enumerate(graph.edges)
     )
-    graph = replace(graph, edges=edges)
+    graph = graph._replace(edges=edges)
     drawn = visual.draw(graph, fold=False, gradients=True)
     plain = step_by_step(graph, monkeypatch, gradients=True)
     assert drawn.table == plain.table
@@ -68,7 +68,7 @@ def test_each_copy_has_its_own_numbers_and_looks(monkeypatch):
 def test_a_step_that_is_built_differently_is_laid_out_by_itself():
     graph = network("gru", 1, False, 80)
     extra = Vertex("probe.t40", "probe", "op", time=40)
-    odd = replace(graph, nodes=(*graph.nodes, extra), edges=(*graph.edges, Edge("l0.fwd.t40", "probe.t40")))
+    odd = graph._replace(nodes=(*graph.nodes, extra), edges=(*graph.edges, Edge("l0.fwd.t40", "probe.t40")))
     whole = folded(odd, False)
     short, runs = alike.thinned(whole)
     assert len(runs) == 2 and all(40 not in run.columns for run in runs)

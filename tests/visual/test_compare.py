@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from networks import network
 
@@ -21,8 +19,8 @@ def marks(picture):
 
 def edited(graph, k, **changes):
     edges = list(graph.edges)
-    edges[k] = replace(edges[k], **changes)
-    return replace(graph, edges=tuple(edges))
+    edges[k] = edges[k]._replace(**changes)
+    return graph._replace(edges=tuple(edges))
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
@@ -41,14 +39,14 @@ def test_one_edit_is_one_mark():
         for other in (edited(graph, k, norm=norm * 2), edited(graph, k, cut=True)):
             assert len(marks(visual.compare(graph, other))) == len(differences(graph, other)) == 1
     nodes = list(graph.nodes)
-    nodes[12] = replace(nodes[12], op="another")
-    assert len(marks(visual.compare(graph, replace(graph, nodes=tuple(nodes))))) == 1
+    nodes[12] = nodes[12]._replace(op="another")
+    assert len(marks(visual.compare(graph, graph._replace(nodes=tuple(nodes))))) == 1
 
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_what_only_one_side_has_is_marked_there(swapped):
     whole = network("gru", 1, False, 4)
-    less = replace(whole, edges=whole.edges[:-1])
+    less = whole._replace(edges=whole.edges[:-1])
     one, two = (less, whole) if swapped else (whole, less)
     (found,) = differences(one, two)
     assert found.side == ("b" if swapped else "a")
@@ -60,7 +58,7 @@ def test_what_only_one_side_has_is_marked_there(swapped):
 
 def test_both_sides_stand_at_the_same_places():
     whole = network("gru", 2, True, 5)
-    less = replace(whole, edges=whole.edges[3:])
+    less = whole._replace(edges=whole.edges[3:])
     at = {box.id: box for box in visual.compare(whole, less).boxes}
     moves = {(at[f"b.{n[2:]}"].x - box.x, at[f"b.{n[2:]}"].y - box.y) for n, box in at.items() if n[0] == "a"}
     assert len({(round(x, 6), round(y, 6)) for x, y in moves}) == 1
@@ -68,7 +66,7 @@ def test_both_sides_stand_at_the_same_places():
 
 def test_one_colour_means_one_norm_on_both_sides():
     graph = network("gru", 1, False, 4)
-    small = replace(graph, edges=tuple(replace(e, norm=e.norm * 1e-4) for e in graph.edges))
+    small = graph._replace(edges=tuple(e._replace(norm=e.norm * 1e-4) for e in graph.edges))
     moved = edited(small, 5, norm=graph.edges[5].norm)
     picture = visual.compare(graph, moved)
     colours = {a.id: a.colour for a in picture.arrows}

@@ -86,8 +86,8 @@ def test_norms_that_are_summed_are_seen(monkeypatch):
     def summed(graph):
         def read(self, level="op"):
             whole = graph(self, level)
-            edges = tuple(e if e.norm is None else replace(e, projection=e.norm) for e in whole.edges)
-            return replace(whole, edges=edges)
+            edges = tuple(e if e.norm is None else e._replace(projection=e.norm) for e in whole.edges)
+            return whole._replace(edges=edges)
 
         return read
 

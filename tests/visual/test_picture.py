@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from networks import Network, network
@@ -225,12 +224,12 @@ def with_norm(norm: float | None, cut: bool = False) -> list[Arrow]:
     """The arrows between two cells whose edge has this norm."""
     graph = network("rnn", 1, False, 3)
     edges = tuple(
-        replace(e, norm=norm, projection=norm, cut=cut)
+        e._replace(norm=norm, projection=norm, cut=cut)
         if (e.source, e.target) == ("l0.fwd.t0", "l0.fwd.t1")
         else e
         for e in graph.edges
     )
-    arrows = visual.draw(replace(graph, edges=edges), gradients=True).arrows
+    arrows = visual.draw(graph._replace(edges=edges), gradients=True).arrows
     return [a for a in arrows if {a.source, a.target} == {"l0.fwd.t0", "l0.fwd.t1"}]
 
 
@@ -296,7 +295,7 @@ def test_the_key_names_ranges_and_says_when_nothing_was_computed():
 
 
 def test_notes_of_the_graph_are_printed():
-    graph = replace(network("gru"), notes=("replayed from its definition",))
+    graph = network("gru")._replace(notes=("replayed from its definition",))
     picture = visual.draw(graph)
     assert "replayed from its definition" in [e.text for e in picture.elements if isinstance(e, Text)]
     assert "replayed from its definition" in picture.desc
@@ -347,10 +346,10 @@ def test_the_focus_stays_open():
 def test_a_fold_hides_no_nan_no_cut_no_loss_no_extreme():
     graph = network("gru", 1, False, 400, rate=1.0, cut=100)
     strange = {"l0.fwd.t50": math.nan, "l0.fwd.t210": 1e-9, "l0.fwd.t220": 1e9}
-    nodes = tuple(replace(v, norm=strange.get(v.id, v.norm)) for v in graph.nodes)
+    nodes = tuple(v._replace(norm=strange.get(v.id, v.norm)) for v in graph.nodes)
     nodes += (Vertex("loss.t300", "sum", "output", time=300),)
     edges = (*graph.edges, Edge("l0.fwd.t300", "loss.t300"))
-    picture = visual.draw(replace(graph, nodes=nodes, edges=edges), gradients=True)
+    picture = visual.draw(graph._replace(nodes=nodes, edges=edges), gradients=True)
     assert {50, 99, 100, 210, 220, 300} <= steps_shown(picture)
     assert "loss.t300" in place(picture)
 
@@ -369,8 +368,8 @@ def test_folded_arrows_join_what_is_drawn():
 
 def test_bins_show_the_largest_not_only_the_median():
     graph = network("gru", 1, False, 400, rate=1.0)
-    nodes = tuple(replace(v, norm=5.0) if v.id in ("l0.fwd.t150", "l0.fwd.t200") else v for v in graph.nodes)
-    picture = visual.draw(replace(graph, nodes=nodes), gradients=True, focus=200)
+    nodes = tuple(v._replace(norm=5.0) if v.id in ("l0.fwd.t150", "l0.fwd.t200") else v for v in graph.nodes)
+    picture = visual.draw(graph._replace(nodes=nodes), gradients=True, focus=200)
     strips = [e for e in picture.elements if isinstance(e, Strip) and "bins" in e.classes]
     assert any(
         len(set(median)) == 1 and len(set(largest)) == 2 for median, largest in (s.colours for s in strips)

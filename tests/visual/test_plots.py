@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -192,8 +191,8 @@ def test_the_strip_under_the_grid_has_each_steps_norms_under_its_column(both):
     graph = network("gru", 2, both, 7)
     grown = {("forward", 0): 1.0, ("forward", 1): 3.0, ("reverse", 0): 0.2, ("reverse", 1): 0.5}
     cells = {v.id: grown[v.direction, v.layer] for v in graph.nodes if v.layer is not None}
-    nodes = (replace(v, norm=v.norm * cells[v.id]) if v.id in cells else v for v in graph.nodes)
-    graph = replace(graph, nodes=tuple(nodes))
+    nodes = (v._replace(norm=v.norm * cells[v.id]) if v.id in cells else v for v in graph.nodes)
+    graph = graph._replace(nodes=tuple(nodes))
     picture = visual.draw(graph, gradients=True)
     columns = {e.x for e in picture.elements if "column" in e.classes}
     strips_ = heat(picture)
@@ -209,9 +208,9 @@ def test_the_strip_under_the_grid_has_each_steps_norms_under_its_column(both):
 
 def test_under_a_fold_the_strip_keeps_the_largest_of_each_bin():
     graph = network("gru", 1, False, 400, rate=1.0)
-    nodes = tuple(replace(v, norm=5.0) if v.id == "l0.fwd.t150" else v for v in graph.nodes)
-    edges = tuple(replace(e, norm=0.5) for e in graph.edges)
-    picture = visual.draw(replace(graph, nodes=nodes, edges=edges), gradients=True, focus=20)
+    nodes = tuple(v._replace(norm=5.0) if v.id == "l0.fwd.t150" else v for v in graph.nodes)
+    edges = tuple(e._replace(norm=0.5) for e in graph.edges)
+    picture = visual.draw(graph._replace(nodes=nodes, edges=edges), gradients=True, focus=20)
     at = {s.id: s for s in heat(picture)}
     assert len(set(at["heat.t3"].colours[0])) == 1 and len(at["heat.t22"].colours[0]) > 10
     assert at["heat.t150"].colours[0][0] == style().shade(1.0)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.nn import init
@@ -111,8 +110,7 @@ def masked(step: Step, x: Any, state: Any, w: Any) -> Any:
 # -- what must be known around a step ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """A step, how many gates its weights stack, its states, and which weights it has beyond the usual."""
 
     step: Step

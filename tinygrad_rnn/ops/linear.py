@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,7 @@ def _labels(subscripts, ndims):
     terms = given.split(",")
     if len(terms) != len(ndims):
         raise ValueError(f"einsum: expected {len(terms)} operands for {subscripts!r}, got {len(ndims)}")
-    spare = [c for c in ascii_letters if c not in subscripts]
+    spare = [c for c in map(chr, range(ord("A"), ord("z") + 1)) if c.isalpha() and c not in subscripts]
     longest = ""
     for k, (term, ndim) in enumerate(zip(terms, ndims, strict=True)):
         named = term.replace("...", "")
