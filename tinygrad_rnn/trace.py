@@ -13,7 +13,7 @@ An edge always points the way the data runs; its gradient runs against it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -297,7 +297,16 @@ def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, 
                 vertices[source] = _origin_vertex(parent, source)
             edges.append(Edge(source, ids[node], via=source, slot=slot, cut=cut))
         vertices[ids[node]] = _vertex(node, ids[node], node in naming.outputs, seen.get(node))
-    return Graph(tuple(vertices.values()), tuple(edges), notes=notes), naming, opened
+    return Graph(tuple(vertices.values()), tuple(edges), notes=(*notes, *_again(vertices))), naming, opened
+
+
+AGAIN = "runs that share their times share their cells; tg.at(time=…) around the later one sets it apart"
+
+
+def _again(vertices: Mapping[str, Vertex]) -> tuple[str, ...]:
+    """What a reader must be told where a network ran twice over the same times."""
+    states = Counter((v.module, v.layer, v.direction, v.time) for v in vertices.values() if v.gate == "h")
+    return (AGAIN,) if max(states.values(), default=0) > 1 else ()
 
 
 def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vertex:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tinygrad_rnn.trace import Vertex
 from visual.fold import Folded
-from visual.grid import Grid
+from visual.grid import Grid, Rect
 from visual.paths import Route, Wire
 
 LEAST = 16
@@ -39,7 +39,7 @@ def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
     column = {t: k for k, t in enumerate(whole.times)}
     vertices: list[list[Vertex]] = [[] for _ in column]
     links: list[list[int]] = [[] for _ in column]
-    at: dict[str, tuple[int, int]] = {}
+    at: dict[str, tuple[int, int | str]] = {}
     for v in whole.nodes:
         if v.time is not None:
             k = column[v.time]
@@ -47,17 +47,14 @@ def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
             vertices[k].append(v)
     built: list[list[object]] = [[_look(v) for v in found] for found in vertices]
     reach = 1
-    for n, link in enumerate(whole.links):
-        e = link.edge
-        a, b = at.get(e.source), at.get(e.target)
-        if a is None and b is None:
-            continue
-        k = max(a[0] if a else -1, b[0] if b else -1)
-        links[k].append(n)
-        ends = (k - a[0], a[1]) if a else e.source, (k - b[0], b[1]) if b else e.target
-        built[k].append((*ends, e.via[-2:] == ".c"))
-        if a and b:
-            reach = max(reach, abs(a[0] - b[0]))
+    for n, (e, _) in enumerate(whole.links):
+        (a, i), (b, j) = at.get(e.source, (-1, e.source)), at.get(e.target, (-1, e.target))
+        k = a if a > b else b
+        if k >= 0:
+            links[k].append(n)
+            built[k].append((k - a if a >= 0 else -1, i, k - b if b >= 0 else -1, j, e.via[-2:] == ".c"))
+            if a >= 0 <= b and abs(a - b) > reach:
+                reach = abs(a - b)
     kinds: dict[tuple[object, ...], int] = {}
     runs, hidden = [], set[int]()
     numbers = [kinds.setdefault(tuple(found), len(kinds)) for found in built]
@@ -102,7 +99,7 @@ def place(plan: Grid, runs: Sequence[Run]) -> None:
             storey = plan.storeys.get(v.id)
             for k, dx in shifts:
                 twin = run.vertices[k][n].id
-                plan.place[twin] = rect._replace(x=rect.x + dx)
+                plan.place[twin] = Rect(rect.x + dx, rect.y, rect.width, rect.height)
                 plan.home[twin] = row, k
                 if storey is not None:
                     plan.storeys[twin] = storey

@@ -61,6 +61,9 @@ TEMPLATES: dict[frozenset[str], Template] = {
 }  # fmt: skip
 """The cells that are drawn by hand, by their gates; pre-activations stand as flat bars below the gates."""
 
+CUT = {"c": (36, 176), "h": (96, 100)}
+"""Where the detached state of an LSTM stands: at the heights of its next step's."""
+
 WORDS = {
     "i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "c": "cell state",
     "h": "hidden state", "r": "reset gate", "z": "update gate", "n": "candidate",
@@ -76,8 +79,10 @@ def template(
     sources: Sequence[str],
 ) -> Template:
     """The template for a cell: members, their names in it, inner edges, who reads and who is read outside."""
-    if len(members) == 1 and members[0].kind == "cell":
+    if len(members) == 1 and closed(members[0]):
         return Template(46, 46, {names[members[0].id]: (23, 23, 46, 46)})
+    if sorted(v.label for v in members if v.kind == "cut") == ["c", "h"] and len(members) == 2:
+        return Template(132, 214, {names[v.id]: _gate(*CUT[v.label]) for v in members})
     gates = [v for v in members if v.gate is not None]
     known = TEMPLATES.get(frozenset(v.gate for v in gates if v.gate))
     rest = [v for v in members if v.gate is None]
@@ -130,6 +135,11 @@ def _by_layers(
     width = left - 10
     ways = {name: [*corners.pop((name, out)), (width, plan.across[out] + 24)] for name, out in exits.items()}
     return Template(width, plan.breadth + 48, places, {}, corners, lanes, ways)
+
+
+def closed(v: Vertex) -> bool:
+    """Whether the vertex is a whole step of a layer, or several: a cell, a cut one, a fold."""
+    return v.kind in ("cell", "fold") or v.op == "cell"
 
 
 def label(v: Vertex) -> str:

@@ -10,11 +10,10 @@ target sum to its ‖g‖.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tinygrad_rnn.trace import Edge
 from visual.fold import Fold, Link
 from visual.paths import Curve, Wire, middle
 from visual.picture import Arrow, Box, Dash, Element, Head, Text, bezier
@@ -47,9 +46,9 @@ class Look:
 
     def colour(self, norm: float | None) -> str:
         """The colour of a norm on its four-look scale."""
+        if norm is not None and 0.0 < norm < math.inf:
+            return self.style.shade(self.scale.share(norm) if self.scale else 1.0)
         seen = look(norm)
-        if seen == "number":
-            return self.style.shade(self.scale.share(norm or 1.0) if self.scale else 1.0)
         return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
 
     def heat(self, norm: float | None) -> str:
@@ -57,40 +56,48 @@ class Look:
         seen = look(norm)
         return "none" if seen == "missing" else self.style["faint"] if seen == "zero" else self.colour(norm)
 
-    def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> Iterator[Element]:
+    def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> list[Element]:
         """The forward arrow and, where gradients are drawn, BPTT's beside it; both moved right by `dx`."""
         e = link.edge
         seen = look(e.norm)
         if not self.gradients or e.cut or seen == "missing":
-            yield from self._forward(link, name, wire.alone, dx, describe(link))
-            return
-        yield from self._forward(link, name, wire.ahead, dx, "")
+            return self._unmeasured(link, name, wire, dx)
+        forward = Arrow(
+            name, e.source, e.target, wire.ahead, self.style["forward"], THIN, SOLID, FULL, FORWARD, "", dx
+        )
+        drawn: list[Element] = [forward]
         share = e.projection or 0.0
         width, dash, head = THIN, SOLID, FULL
         if seen == "number":
-            width = round(THIN + (WIDE - THIN) * min(abs(share) / (self.widest or 1.0), 1.0), 1)
-            dash = "dashed" if share >= 0.0 else "dotted"
+            if math.isfinite(share):
+                width = tenths(THIN + (WIDE - THIN) * min(abs(share) / (self.widest or 1.0), 1.0))
+            dash = "dotted" if share < 0.0 else "dashed"
         elif seen == "zero":
             head = "open"
         else:
             width = 3.0
             x, y = middle(wire.back)
-            yield Text(x + dx, y + 7, number(e.norm), self.style["alarm"], 10, bold=True, classes=("mark",))
-        yield Arrow(
+            alarm = self.style["alarm"]
+            drawn.append(Text(x + dx, y + 7, number(e.norm), alarm, 10, bold=True, classes=("mark",)))
+        back = Arrow(
             f"{name}.g", e.target, e.source, wire.back, self.colour(e.norm), width, dash, head,
             BACKWARD[seen], describe(link), dx,
         )  # fmt: skip
+        return [*drawn, back]
 
-    def _forward(self, link: Link, name: str, curve: Curve, dx: float, said: str) -> Iterator[Element]:
-        e, style = link.edge, self.style
+    def _unmeasured(self, link: Link, name: str, wire: Wire, dx: float) -> list[Element]:
+        """The forward arrow alone: BPTT was cut here, or not computed, or is not asked for."""
+        e, style, curve = link.edge, self.style, wire.alone
+        marks: list[Element] = []
         colour, width, dash, classes = style["forward"], THIN, SOLID, FORWARD
         if e.cut:
             colour, width, classes = style["cut"], 1.3, ("edge", "cut")
             x, y = middle(curve)
-            yield Text(x + dx, y - 4.5, "✂", colour, 13, classes=("mark",))
+            marks.append(Text(x + dx, y - 4.5, "✂", colour, 13, classes=("mark",)))
         elif self.gradients and look(e.norm) == "missing":
             colour, dash, classes = style["faint"], "dotted", ("edge", "forward", "missing")
-        yield Arrow(name, e.source, e.target, curve, colour, width, dash, FULL, classes, said, dx)
+        said = describe(link)
+        return [*marks, Arrow(name, e.source, e.target, curve, colour, width, dash, FULL, classes, said, dx)]
 
     def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
         """One step's share in a weight's gradient, standing on the rail at (x, y)."""
@@ -107,7 +114,7 @@ class Look:
                 height = 1.0
         dash: Dash = "dotted" if seen == "missing" and self.gradients else "solid"
         return Arrow(
-            name, e.source, e.target, _upright(round(height, 1)), colour, 3.0, dash, "none",
+            name, e.source, e.target, _upright(tenths(height)), colour, 3.0, dash, "none",
             WEIGHT[seen] if self.gradients else WEIGHT[""], describe(link, "‖dW_t‖"), x, y,
         )  # fmt: skip
 
@@ -131,6 +138,11 @@ class Look:
         )
 
 
+def tenths(length: float) -> float:
+    """The length to a tenth of a point, so that equal strokes can be shared."""
+    return int(length * 10 + 0.5) / 10
+
+
 @lru_cache(maxsize=256)
 def _upright(height: float) -> Curve:
     return bezier([(0.0, 0.0), (0.0, height)])
@@ -139,41 +151,36 @@ def _upright(height: float) -> Curve:
 def measure(
     style: Style,
     gradients: bool,
-    links: Iterable[Link],
+    links: Sequence[Link],
     norms: Iterable[float | None],
     folds: Iterable[Fold],
     weights: frozenset[str],
 ) -> Look:
     """The picture's common scales, over everything that it will draw, hidden steps included."""
-    low, high, widest, tallest = math.inf, 0.0, 0.0, 0.0
-    for link in links:
-        e = link.edge
-        spread = link.spread
-        known = [e.norm] if spread is None else [spread.low, spread.high]
-        for n in known:
-            if n is not None and 0.0 < n < math.inf:
-                low, high = min(low, n), max(high, n)
-                if e.source in weights:
-                    tallest = max(tallest, n)
-        if e.projection is not None and math.isfinite(e.projection):
-            widest = max(widest, abs(e.projection))
+    shown = [
+        (e.source, n)
+        for e, spread in links
+        for n in ((e.norm,) if spread is None else (spread.low, spread.high))
+        if n is not None and 0.0 < n < math.inf
+    ]
     hidden = [n for fold in folds for n in (fold.norms.low, fold.norms.high)]
-    for n in [*norms, *hidden]:
-        if n is not None and 0.0 < n < math.inf:
-            low, high = min(low, n), max(high, n)
-    return Look(style, gradients, scale_of(low, high), widest, tallest)
+    known = [n for _, n in shown] + [n for n in [*norms, *hidden] if n is not None and 0.0 < n < math.inf]
+    shares = [abs(e.projection) for e, _ in links if e.projection is not None]
+    widest = max(filter(math.isfinite, shares), default=0.0)
+    tallest = max((n for source, n in shown if source in weights), default=0.0)
+    return Look(style, gradients, scale_of(min(known, default=0.0), max(known, default=0.0)), widest, tallest)
 
 
 def describe(link: Link, norm: str = "‖g_edge‖") -> str:
     """An edge in words, for its title."""
-    e: Edge = link.edge
+    e, hidden = link
     words = f"{e.source} → {e.target}"
     if e.via and e.via != e.source:
         words += f" via {e.via}"
     if e.cut:
         return f"{words}; cut: forward passes, BPTT stops"
-    if link.spread is not None:
-        return f"{words}; {link.spread.count} edges, {norm} {link.spread}"
+    if hidden is not None:
+        return f"{words}; {hidden.count} edges, {norm} {hidden}"
     if e.norm is None:
         return f"{words}; gradient not computed"
     share = "" if e.projection is None else f", projection {e.projection:+.3g}"

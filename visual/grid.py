@@ -7,7 +7,8 @@ rises past a row of the other direction finds its half of the column free.
 
 What belongs to no layer stands below the rows if cells depend on it (inputs, embeddings: the foot), above
 them if it depends on cells (readout, losses: the head), and between two rows if both (concatenations: the
-joints). Parameters and initial states are not placed here: see `rail`.
+joints). What leads from the top row back into a cell, a state that a second call starts from, belongs to the
+head as well. Parameters and initial states are not placed here: see `rail`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tinygrad_rnn.trace import Vertex
-from visual.cells import Sides, Template, label, template
+from visual.cells import Sides, Template, closed, label, template
 from visual.fold import Folded
 from visual.layered import depths, pack
 from visual.picture import Point, text_width
@@ -151,7 +152,7 @@ def grid(folded: Folded, placed_elsewhere: set[str], room: Mapping[str, float]) 
     index = {row: r for r, row in enumerate(rows)}
     times = folded.times
     column = {t: k for k, t in enumerate(times)}
-    deep = any(v.kind not in ("cell", "fold") for v in inner)
+    deep = not all(map(closed, inner))
     plan = Grid(rows, len({way for _, way in rows}), frozenset(folded.folds), deep)
     for v in inner:
         plan.home[v.id] = index[v.layer or 0, v.direction or "forward"], column[v.time or 0]
@@ -242,7 +243,7 @@ def _templates(
 
 def inner_name(v: Vertex) -> str:
     """What the vertex is called within its cell: "f" for "l1.fwd.t3.f"."""
-    return v.id.partition(f".t{v.time}.")[2] or v.id if v.kind != "cell" else ""
+    return v.id.partition(f".t{v.time}.")[2] or v.id if not closed(v) else ""
 
 
 def _widest(outside: Sequence[Vertex]) -> float:
@@ -279,9 +280,10 @@ def _storeys(
     for v in outside:
         known = [plan.home[a][0] if a not in names else reach.get(a, -1.0) for a in into.get(v.id, ())]
         reach[v.id] = max(known, default=-1.0)
+    top = len(plan.rows) - 1
     foot = [v for v in outside if v.id in below and reach[v.id] < 0]
-    joints = [v for v in outside if v.id in below and reach[v.id] >= 0]
-    head = [v for v in outside if v.id not in below]
+    joints = [v for v in outside if v.id in below and 0 <= reach[v.id] < top]
+    head = [v for v in outside if v.id not in below or reach[v.id] >= top]
     for row, members, down in (
         (-1.0, foot, True),
         (None, joints, True),

@@ -7,6 +7,7 @@ it onto the page, with a text table beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
@@ -79,11 +80,9 @@ def edge_names(links: Sequence[Link]) -> list[str]:
 def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     """The box of a vertex, without what only its view adds."""
     fill, line = style.kind(v.kind)
-    classes = ["node", f"kind-{v.kind}"]
-    classes += [f"layer-{v.layer}"] if v.layer is not None else []
-    classes += [f"dir-{'rev' if v.direction == 'reverse' else 'fwd'}"] if v.direction else []
-    classes += [f"t-{v.time}"] if v.time is not None else []
-    classes += [f"gate-{v.gate}"] if v.gate else []
+    classes = _classes(v.kind, v.layer, v.direction)
+    classes += () if v.time is None else (f"t-{v.time}",)
+    classes += (f"gate-{v.gate}",) if v.gate else ()
     size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
     size = 13.0 if v.kind == "input" else size
     text = rail.short(v) if v.kind == "parameter" else label(v)
@@ -100,9 +99,17 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
         style["ink"],
         size,
         dash="dashed" if v.backward else "solid",
-        classes=tuple(classes),
+        classes=classes,
         title=describe(v),
     )
+
+
+@lru_cache(maxsize=1 << 10)
+def _classes(kind: str, layer: int | None, direction: str | None) -> tuple[str, ...]:
+    found = ["node", f"kind-{kind}"]
+    found += [f"layer-{layer}"] if layer is not None else []
+    found += [f"dir-{'rev' if direction == 'reverse' else 'fwd'}"] if direction else []
+    return tuple(found)
 
 
 def describe(v: Vertex) -> str:

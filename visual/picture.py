@@ -196,7 +196,7 @@ class Picture:
         from visual import dot, svg
 
         if format == "svg":
-            return svg.write(self).encode()
+            return svg.encoded(self)
         if format == "dot":
             return self.source.encode()
         if format in FORMATS:

@@ -49,14 +49,16 @@ def parameters(folded: Folded) -> tuple[set[str], dict[str, str]]:
 
 
 def initial_states(folded: Folded) -> set[str]:
-    """Constants without a time that enter a single step of a row: h_0, c_0."""
+    """What has no time, is made of nothing here and enters a single step of a row: h_0, c_0."""
     inner = {v.id: v for v in folded.nodes if v.layer is not None and v.time is not None}
     entered: dict[str, set[tuple[int | None, str | None, int | None]]] = {}
     for link in folded.links:
         v = inner.get(link.edge.target)
         step = (v.layer, v.direction, v.time) if v else (None, None, None)
         entered.setdefault(link.edge.source, set()).add(step)
-    plain = {v.id for v in folded.nodes if v.kind in ("constant", "input", "state", "op") and v.time is None}
+    made = {link.edge.target for link in folded.links}
+    kinds = ("constant", "input", "state", "op")
+    plain = {v.id for v in folded.nodes if v.kind in kinds and v.time is None} - made
     return {
         name for name in plain if len(entered.get(name, ())) == 1 and (None, None, None) not in entered[name]
     }
@@ -149,16 +151,21 @@ def rails(
 ) -> Iterator[Element]:
     """The rails with their bars and Σ; `names` are the links' arrow ids."""
     style = look.style
-    clusters: dict[int, dict[tuple[float, float], list[int]]] = {}
-    homes: dict[str, set[int]] = {}
+    clusters: dict[int, dict[float, list[int]]] = {}
+    used: dict[int, dict[str, None]] = {}
+    stands: dict[str, tuple[dict[str, None], list[int]]] = {}
     for k in sorted(margin.on_rail):
         edge = folded.links[k].edge
-        row = floor_of(plan, edge.target)
-        homes.setdefault(edge.source, set()).add(row)
-        clusters.setdefault(row, {}).setdefault(_foothold(plan, edge.target), []).append(k)
+        if edge.target not in stands:
+            row, x = floor_of(plan, edge.target), _foothold(plan, edge.target)
+            cluster = clusters.setdefault(row, {}).setdefault(x, [])
+            stands[edge.target] = used.setdefault(row, {}), cluster
+        weights, cluster = stands[edge.target]
+        weights[edge.source] = None
+        cluster.append(k)
     for row, groups in clusters.items():
         y = rail_height(plan, row)
-        end = max(x for x, _ in groups) + 16
+        end = max(groups) + 16
         yield Arrow(
             "",
             "",
@@ -196,25 +203,22 @@ def rails(
                 head="none",
                 classes=("rail",),
             )
-        for (x, _), indices in groups.items():
+        for x, indices in groups.items():
             start = x - (len(indices) - 1) / 2 * BAR
             for n, k in enumerate(indices):
                 yield look.bar(folded.links[k], names[k], start + n * BAR, y)
-    for name, rows in homes.items():
-        for row in rows:
-            if name not in margin.shelf.get(row, ()):
-                box = plan.place[name]
-                way = [(box.left, box.y), (sigma - 8, rail_height(plan, row))]
-                yield Arrow(
-                    "", "", "", bezier(way), style["weight"], 0.9, "dotted", "none", classes=("rail",)
-                )
+    for row, weights in used.items():
+        for name in [name for name in weights if name not in margin.shelf.get(row, ())]:
+            box = plan.place[name]
+            way = [(box.left, box.y), (sigma - 8, rail_height(plan, row))]
+            yield Arrow("", "", "", bezier(way), style["weight"], 0.9, "dotted", "none", classes=("rail",))
 
 
-def _foothold(plan: Grid, target: str) -> tuple[float, float]:
+def _foothold(plan: Grid, target: str) -> float:
     """Where a step's bars stand: under its cell's left edge, clear of the arrows that enter from below."""
     row, column = plan.home[target]
     rect = plan.frames.get((row, column)) or plan.place[target]
-    return (rect.left + 6.0, 0.0)
+    return rect.left + 6.0
 
 
 def short(v: Vertex) -> str:

@@ -96,8 +96,12 @@ class Style:
 
     def kind(self, kind: str) -> tuple[str, str]:
         """Fill and line of a kind of node; an unknown kind looks like an operation."""
-        kind = kind if f"{kind}.fill" in self.table else "op"
-        return self.table[f"{kind}.fill"], self.table[f"{kind}.line"]
+        return self._kinds.get(kind, self._kinds["op"])
+
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[str, str]]:
+        kinds = [name.removesuffix(".fill") for name in self.table if name.endswith(".fill")]
+        return {kind: (self.table[f"{kind}.fill"], self.table[f"{kind}.line"]) for kind in kinds}
 
     def shade(self, share: float) -> str:
         """The colour at `share` of the ramp, 0 for the smallest magnitude and 1 for the largest.
@@ -105,7 +109,8 @@ class Style:
         >>> style().shade(1.0), style("dark").shade(1.0)
         ('#00224e', '#fee838')
         """
-        place = int(min(max(share, 0.0), 1.0) * SHADES + 0.5)
+        share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
+        place = int(share * SHADES + 0.5)
         return RAMP[place if self.theme == "dark" else SHADES - place]
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain, without_collector
 
+PORTION = 512
+"""So many elements are written at a time."""
 
-@without_collector()
+
 def write(picture: Picture) -> str:
     """The picture as an SVG document.
 
@@ -24,6 +27,12 @@ def write(picture: Picture) -> str:
     >>> "<script>" in write(Picture(9, 9, (Box("a", 5, 5, 4, 4, "<script>"),)))
     False
     """
+    return encoded(picture).decode()
+
+
+@without_collector()
+def encoded(picture: Picture) -> bytes:
+    """The same in UTF-8, portion by portion: a long picture's text need not stand in memory twice."""
     width, height = number(picture.width), number(picture.height)
     prefix = escape(token(picture.prefix))
     head = (
@@ -33,57 +42,101 @@ def write(picture: Picture) -> str:
         'text-anchor="middle">\n'
         f'<title id="{prefix}-title">{escape(picture.title)}</title>\n'
         f'<desc id="{prefix}-desc">{escape(picture.desc)}</desc>\n'
-        f'<rect width="{width}" height="{height}" fill="{escape(picture.page)}"/>\n'
+        f'<rect width="{width}" height="{height}" fill="{escape(picture.page)}"/>'
     )
-    pen = _Pen(prefix, picture)
-    return head + "\n".join(map(pen.draw, picture.elements)) + "\n</svg>\n"
+    pen, elements = _Pen(prefix, picture.height), picture.elements
+    portions = [head.encode()]
+    for k in range(0, len(elements), PORTION):
+        portions.append(pen.draw(elements[k : k + PORTION]).encode())
+    return b"\n".join([*portions, b"</svg>\n"])
 
 
-_MARKUP = re.compile("[&<>\"']")
 _FOREIGN = re.compile(r"[^\w.\-]")
+_NO_NAME = bytes({*range(256)} - {*string.ascii_letters.encode(), *string.digits.encode(), *b"_.-"})
+_NO_TEXT = bytes({*range(32), *b"&<>\"'\x7f", 0xC2, 0xEF})
+"""Bytes of UTF-8 that are markup, control characters, or may begin a character that XML forbids."""
 
 
 class _Pen:
-    """Knows the page's height, because SVG's y runs down, and whether anything must be escaped at all."""
+    """Knows the page's height, because SVG's y runs down, and the shapes that it has drawn before.
 
-    def __init__(self, prefix: str, picture: Picture) -> None:
-        self.prefix, self.height = prefix, picture.height
-        named = [e for e in picture.elements if not isinstance(e, Text)]
-        self.token = token if _FOREIGN.search("".join([e.id for e in named])) else str
-        said = "".join([e.title for e in named])
-        self.escape = escape if _MARKUP.search(said) or not said.isprintable() else str
+    Hardly any name or text needs escaping: whether one does is asked once for a portion of elements.
+    """
+
+    def __init__(self, prefix: str, height: float) -> None:
+        self.prefix, self.height = prefix, height
+        self.token: Callable[[str], str] = token
+        self.escape: Callable[[str], str] = escape
         self.strokes: dict[object, tuple[float, str, str, str]] = {}
+        self.frames: dict[object, tuple[float, str, str, str]] = {}
 
-    def draw(self, element: Element) -> str:
+    def draw(self, elements: Sequence[Element]) -> str:
+        named = [e for e in elements if not isinstance(e, Text)]
+        said = [e.title for e in named] + [e.label for e in named if isinstance(e, Box)]
+        self.token = str if lacks("".join([e.id for e in named]), _NO_NAME) else token
+        self.escape = str if lacks("".join(said), _NO_TEXT) else escape
+        return "\n".join(map(self.element, elements))
+
+    def element(self, element: Element) -> str:
         match element:
             case Arrow():
                 return self.arrow(element)
             case Box():
-                return self.opening(element) + self.frame(element) + self.label(element) + "</g>"
+                return self.opening(element) + self.box(element)
             case Text():
                 return self.text(element)
             case Group():
-                return self.opening(element) + self.frame(element) + "</g>"
+                along, before, after, _ = self.frame(element)
+                return f"{self.opening(element)}{before}{number(element.x + along)}{after}</g>"
             case Strip():
-                return self.opening(element) + self.cells(element) + "</g></g>"
+                return self.opening(element, ' shape-rendering="crispEdges"') + self.cells(element) + "</g>"
 
-    def opening(self, element: Box | Arrow | Group | Strip, paint: str = "") -> str:
+    def opening(self, element: Box | Group | Strip, paint: str = "") -> str:
         name = f' id="{self.prefix}-{self.token(element.id)}"' if element.id else ""
         title = f"<title>{self.escape(element.title)}</title>" if element.title else ""
         return f'<g{name} class="{tokens(element.classes)}"{paint}>{title}'
 
-    def frame(self, element: Box | Group) -> str:
+    def box(self, box: Box) -> str:
+        paint = box.fill, box.line, box.weight, box.dash, box.ink
+        kind = box.y, box.width, box.height, box.shape, box.size, paint
+        known = self.frames.get(kind)
+        if known is None:
+            known = self.frames[kind] = self.frame(box)
+        along, before, after, label = known
+        frame = f"{before}{number(box.x + along)}{after}"
+        if not box.label:
+            return f"{frame}</g>"
+        if "\n" not in box.label:
+            return f'{frame}<text x="{number(box.x)}{label}{self.escape(box.label)}</text></g>'
+        lines = box.label.split("\n")
+        top = box.y + (len(lines) - 1) * box.size * 0.6 - box.size * 0.35
+        return (
+            frame
+            + "".join(
+                self.words(box.x, top - k * box.size * 1.2, line, box.ink, box.size)
+                for k, line in enumerate(lines)
+            )
+            + "</g>"
+        )
+
+    def frame(self, element: Box | Group) -> tuple[float, str, str, str]:
+        """From the centre to the frame's own x, what comes before and after that, and after its label's x."""
         weight = element.weight if isinstance(element, Box) else 1.0
         paint = f'fill="{escape(element.fill)}"'
         if element.line != "none":
             paint += f' stroke="{escape(element.line)}"{thick(weight)}{dashes(element.dash, weight)}'
-        if isinstance(element, Box) and element.shape == "circle":
-            x, y = number(element.x), number(self.height - element.y)
-            return f'<circle cx="{x}" cy="{y}" r="{number(element.width / 2)}" {paint}/>'
+        label = ""
+        if isinstance(element, Box):
+            y = number(self.height - element.y + element.size * 0.35)
+            label = f'" y="{y}" font-size="{number(element.size)}" fill="{escape(element.ink)}">'
+            if element.shape == "circle":
+                y, radius = number(self.height - element.y), number(element.width / 2)
+                return 0.0, '<circle cx="', f'" cy="{y}" r="{radius}" {paint}/>', label
         if not (isinstance(element, Box) and element.shape == "box"):
             paint = f'rx="{number(min(7.0, element.height / 3))}" {paint}'
-        left, bottom = element.x - element.width / 2, element.y - element.height / 2
-        return self.rect(left, bottom, element.width, element.height, paint)
+        y = number(self.height - element.y - element.height / 2)
+        size = f'width="{number(element.width)}" height="{number(element.height)}"'
+        return -element.width / 2, '<rect x="', f'" y="{y}" {size} {paint}/>', label
 
     def rect(self, left: float, bottom: float, width: float, height: float, paint: str) -> str:
         return (
@@ -93,19 +146,9 @@ class _Pen:
 
     def cells(self, strip: Strip) -> str:
         right = strip.x + strip.width
-        return '<g shape-rendering="crispEdges">' + "\n".join(
+        return "\n".join(
             self.rect(x, y, min(width + 0.4, right - x), height, f'fill="{escape(colour)}"')
             for x, y, width, height, colour in strip.cells()
-        )
-
-    def label(self, box: Box) -> str:
-        if not box.label:
-            return ""
-        lines = box.label.split("\n")
-        top = box.y + (len(lines) - 1) * box.size * 0.6 - box.size * 0.35
-        return "".join(
-            self.words(box.x, top - k * box.size * 1.2, line, box.ink, box.size)
-            for k, line in enumerate(lines)
         )
 
     def text(self, text: Text) -> str:
@@ -213,10 +256,10 @@ def number(value: float) -> str:
     return text[:-2] if text[-1] == "0" else text
 
 
-@lru_cache(maxsize=1 << 12)
 def tokens(names: tuple[str, ...]) -> str:
     """Classes as an attribute's text."""
-    return " ".join(map(token, names))
+    text = " ".join(names)
+    return text if lacks(text.replace(" ", "", len(names) - 1), _NO_NAME) else " ".join(map(token, names))
 
 
 def token(text: str) -> str:
@@ -231,7 +274,20 @@ def token(text: str) -> str:
 @lru_cache(maxsize=1 << 12)
 def escape(text: str) -> str:
     """The text with what XML reads as markup written out, and what XML forbids left out."""
-    if text.isprintable() and not _MARKUP.search(text):
+    if lacks(text, _NO_TEXT):
         return text
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace('"', "&quot;").replace("'", "&#39;")
+
+
+def lacks(text: str, bytes_of: bytes) -> bool:
+    """Whether none of these bytes is in the text's UTF-8.
+
+    >>> lacks("x → h", _NO_TEXT), lacks("x -> h", _NO_TEXT)
+    (True, False)
+    """
+    try:
+        written = text.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(written.translate(None, bytes_of)) == len(written)

@@ -125,8 +125,8 @@ def _node(v: Vertex, rect: Rect, look: Look, fold: Fold | None) -> Iterator[Elem
     if fold is not None:
         yield from _fold(box, fold, look, v.layer is not None)
         return
-    if v.kind == "cell" and (not v.label or text_width(v.label, 15) > 40):
-        box.label = "h" + str(v.time).translate(SUBSCRIPT)
+    if v.op == "cell" and (not v.label or text_width(v.label, 15) > 40):
+        box.label, box.size = "h" + str(v.time).translate(SUBSCRIPT), 15.0
     yield box
     mark = look.tab(box, v.norm) if v.kind in ("gate", "state") else None
     if mark:

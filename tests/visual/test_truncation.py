@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import visual
+from visual.picture import Group
 
 
 def truncated(kind, steps, cuts):
@@ -53,3 +54,19 @@ def test_two_losses_are_drawn_with_the_scissors_between_them():
     assert cells == {f"l0.fwd.t{t}" for t in range(6)}
     cuts = [(a.source, a.target) for a in picture.arrows if "cut" in a.classes]
     assert cuts == [("l0.fwd.t2", "l0.fwd.t3")]
+
+
+@pytest.mark.parametrize("kind", ["GRUCell", "LSTMCell"])
+def test_a_state_that_was_cut_off_is_a_cell_like_its_neighbours(kind):
+    picture = visual.draw(truncated(kind, 6, {3})[-1], gradients=True)
+    boxes = {box.id: box for box in picture.boxes}
+    cut, cell = boxes["l0.fwd.t2"], boxes["l0.fwd.t3"]
+    assert "kind-cut" in cut.classes and cut.label == "h₂"
+    assert (cut.y, cut.width, cut.height, cut.size) == (cell.y, cell.width, cell.height, cell.size)
+    assert not any(e.id.endswith(".frame") for e in picture.elements if isinstance(e, Group))
+
+
+def test_at_gate_level_a_cut_state_stands_at_the_heights_of_the_next_steps():
+    boxes = {box.id: box for box in visual.draw(truncated("LSTMCell", 6, {3})[-1], level="gate").boxes}
+    for state in "ch":
+        assert boxes[f"l0.fwd.t2.{state}.cut"].y == boxes[f"l0.fwd.t3.{state}"].y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -285,3 +286,24 @@ def test_a_wrong_theme_style_level_or_fold_gets_one_sentence():
         with pytest.raises(ValueError) as error:
             visual.draw(graph, **wrong)
         assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("projection", [math.nan, math.inf, -math.inf])
+def test_an_edge_whose_share_is_no_number_is_drawn_all_the_same(projection):
+    nodes = [Vertex(f"l0.fwd.t{t}", "cell", "cell", layer=0, direction="forward", time=t) for t in (0, 1)]
+    edges = (Edge("l0.fwd.t0", "l0.fwd.t1", norm=0.5, projection=projection),)
+    text = visual.draw(Graph(tuple(nodes), edges, "cell"), gradients=True).pipe("svg").decode()
+    (back,) = classes(ElementTree.fromstring(text), "backward")
+    numbers = "".join(value for path in back.iter(f"{SVG}path") for value in path.attrib.values())
+    assert "nan" not in numbers and "inf" not in numbers
+
+
+def test_names_and_words_beside_clean_ones_are_escaped():
+    """Whether anything must be escaped is asked once for many elements: one of them is enough."""
+    boxes = [Box(f"b{k}", 5.0 * k, 5, 4, 4, "b", classes=("node",), title="x → h · 2") for k in range(2000)]
+    for k, bad in ((3, "a<b"), (700, "a\x00b"), (1400, "\ud800"), (1999, "\x9f\ufffe&")):
+        boxes[k].id, boxes[k].title, boxes[k].label = f"{bad} {k}", bad, bad
+    root = ElementTree.fromstring(Picture(9, 9, tuple(boxes)).pipe("svg"))
+    titles = [g.find(f"{SVG}title").text for g in classes(root, "node")]
+    assert [titles[k] for k in (3, 700, 1400, 1999, 5)] == ["a<b", "ab", None, "&", "x → h · 2"]
+    assert all(re.fullmatch(r"p-[\w.\-]+", g.get("id")) for g in classes(root, "node"))
