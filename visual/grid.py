@@ -204,10 +204,11 @@ def _templates(
     read: dict[Home, dict[str, None]] = {}
     rising: dict[str, set[str]] = {}
     entering: dict[Home, set[tuple[str, str]]] = {}
+    weights = {v.id for v in folded.nodes if v.kind == "parameter"}
     for link in folded.links:
-        a, b = plan.home.get(link.edge.source), plan.home.get(link.edge.target)
         ends = link.edge.source, link.edge.target
-        if a is None or b is None or not (plan.inside(a[0]) or plan.inside(b[0])):
+        a, b = plan.home.get(ends[0], (-1.0, -1)), plan.home.get(ends[1])
+        if b is None or ends[0] in weights or not (plan.inside(a[0]) or plan.inside(b[0])):
             continue
         if a == b:
             wires.setdefault(a, []).append(ends)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinygrad_rnn.trace import Vertex
+from visual.cells import label
 from visual.fold import Folded
 from visual.gradients import Look
 from visual.grid import Grid, Rect
@@ -129,7 +130,8 @@ def place_margins(plan: Grid, margin: Margins, names: Mapping[str, Vertex]) -> f
         reverse = plan.reverse(row)
         x = plan.right + 36.0 if reverse else -36.0
         for k, id in enumerate(ids):
-            plan.place[id] = Rect(x, y + (k - (len(ids) - 1) / 2) * 24.0, 38.0, 18.0)
+            width = min(max(text_width(label(names[id]), 11) + 8, 38.0), 62.0)
+            plan.place[id] = Rect(x, y + (k - (len(ids) - 1) / 2) * 24.0, width, 18.0)
             plan.home[id] = row, len(plan.slots) if reverse else -1
     return sigma
 

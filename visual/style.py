@@ -2,7 +2,8 @@
 
 Kinds take the Okabe–Ito palette, magnitudes take cividis: both stay apart for readers with any colour vision.
 On a light page the ramp runs from pale (small) to dark (large), on a dark page from dark to pale, so that a
-vanished gradient fades into the page and a large one stands out. Direction is never told by colour alone.
+vanished gradient fades and a large one stands out; its darkest part would be lost on a dark page and is left
+out there. Direction is never told by colour alone.
 
 Read `TABLE` first: every name that a user may change, on a light and on a dark page.
 """
@@ -20,7 +21,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "page": ("#ffffff", "#12171d"),
     "ink": ("#1f2933", "#e8edf2"),
     "quiet": ("#6b7785", "#9fabb7"),
-    "faint": ("#c9d1d9", "#3a4552"),
+    "faint": ("#c9d1d9", "#4b5866"),
     "band": ("#f6f8fa", "#192028"),
     "font": ("Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif",),
     "cell.fill": ("#e6f1f8", "#14303f"),
@@ -69,6 +70,10 @@ SHADES = 1024
 """So many steps of the ramp."""
 
 
+DARKEST = 200
+"""The step where the ramp begins on a dark page."""
+
+
 def _on_ramp(place: int) -> str:
     k, rest = divmod(place * (len(CIVIDIS) - 1), SHADES)
     below, above = CIVIDIS[k], CIVIDIS[min(k + 1, len(CIVIDIS) - 1)]
@@ -110,8 +115,9 @@ class Style:
         ('#00224e', '#fee838')
         """
         share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
-        place = int(share * SHADES + 0.5)
-        return RAMP[place if self.theme == "dark" else SHADES - place]
+        if self.theme == "dark":
+            return RAMP[int(DARKEST + share * (SHADES - DARKEST) + 0.5)]
+        return RAMP[SHADES - int(share * SHADES + 0.5)]
 
 
 def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:

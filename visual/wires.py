@@ -177,8 +177,10 @@ def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: Mapping[str, int], lanes: d
         route: tuple[Point, ...] = ((a[0], bus), (b[0], bus))
         if target in hubs:
             route = _climb(plan, a, (b[0], bus), r0, r1, c0, level=hubs[target] > CROWD)
-        stub = ((b[0], bus), b) if source in hubs else tuple(route)[:-1] or (a, (a[0], bus))
-        return Wire((a, *route, b), stub if len(stub) > 1 else None)
+        whole = a, *route, b
+        if hubs.get(source, hubs.get(target, 0)) <= CROWD:
+            return Wire(whole)
+        return Wire(whole, whole[1:] if source in hubs else whole[:-1])
     if out.side in ("left", "right"):
         return Wire((a, b))
     if r0 == r1 and c0 == c1 == -1 and (edge := _blocked(plan, a, b, r0)):
