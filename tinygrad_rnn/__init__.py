@@ -34,6 +34,7 @@ from tinygrad_rnn.create import (
 )
 from tinygrad_rnn.derivatives import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_rnn.flow import Flow, flow
+from tinygrad_rnn.kernels.threads import get_num_threads, set_num_threads
 from tinygrad_rnn.modes import AnomalyError, detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tinygrad_rnn.namespaces import (
     DeviceError,
@@ -63,11 +64,12 @@ __all__ = [
     "AnomalyError", "DeviceError", "Flow", "FreedTapeError", "GradientMismatch", "Graph", "InPlaceError",
     "Tensor", "arange", "at", "check_grads", "checkpoint", "checkpoint_sequence", "cuda_available",
     "detect_anomaly", "device", "empty", "enable_grad", "eye", "flow", "from_dlpack", "from_numpy",
-    "from_torch", "full", "full_like", "fused", "get_default_device", "get_default_dtype", "grad",
-    "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "label", "linspace", "load", "load_network",
-    "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "primitive", "rand", "randint",
-    "randn", "save", "save_network", "set_default_device", "set_default_dtype", "synchronize", "tbptt",
-    "tensor", "to_torch", "trace", "train", "value_and_grad", "vjp", "zeros", "zeros_like",
+    "from_torch", "full", "full_like", "fused", "get_default_device", "get_default_dtype",
+    "get_num_threads", "grad", "hessian", "hvp", "is_grad_enabled", "jacobian", "jvp", "label", "linspace",
+    "load", "load_network", "manual_seed", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "primitive",
+    "rand", "randint", "randn", "save", "save_network", "set_default_device", "set_default_dtype",
+    "set_num_threads", "synchronize", "tbptt", "tensor", "to_torch", "trace", "train", "value_and_grad",
+    "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
 
 

@@ -20,11 +20,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from tinygrad_rnn.kernels import products
 from tinygrad_rnn.kernels.program import NotCompilable
 
 log = logging.getLogger("tinygrad_rnn")
 
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.RLock()
 _MATHS = ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow")
 _OUTSIDE = ("memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS))
 """What machine code may call of the C library."""
@@ -33,17 +34,45 @@ _OUTSIDE = ("memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MA
 @cache
 def loop_of(source: str) -> Callable[[int, int, int], Any]:
     """The compiled `loop` of a generated module, from disk or from Numba; raises NotCompilable."""
-    name = hashlib.sha256("\n".join([source, *_machine()]).encode()).hexdigest()[:20]
-    path = _folder() / f"loop_{name}.o"
     with _one_at_a_time:
-        if not path.exists():
-            log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
-            began = time.perf_counter()
-            part = path.with_suffix(f".{os.getpid()}")
-            part.write_bytes(_compiled(source))
-            part.replace(path)
-            log.info("kernel ready after %.1f s", time.perf_counter() - began)
-        return _linked(path.read_bytes())
+        packing()
+        engine = _linked(_kept("loop", source, lambda: _compiled(source)))
+    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)(engine.get_function_address("loop"))
+    nothing = ctypes.pointer(ctypes.c_void_p())
+    return partial(call, nothing, nothing)  # for a result and an error, which loops have not
+
+
+@cache
+def packing() -> dict[str, Callable[..., None]]:
+    """`pack` of `products` by dtype; from now on loops find its `multiply`, too."""
+    import llvmlite.binding as llvm
+
+    with _one_at_a_time:
+        text = Path(products.__file__).read_text()
+        emit = lambda: _target().emit_object(llvm.parse_assembly(products.source()))
+        engine = _linked(_kept("products", text, emit))
+    address, integer = ctypes.c_void_p, ctypes.c_int64
+    kind = ctypes.CFUNCTYPE(None, integer, integer, address, integer, integer, address)
+    found: dict[str, Callable[..., None]] = {}
+    for dtype in ("float32", "float64"):
+        name = products.MULTIPLY.format(dtype)
+        llvm.add_symbol(name, engine.get_function_address(name))
+        found[dtype] = kind(engine.get_function_address(products.PACK.format(dtype)))
+    return found
+
+
+# -- on disk -------------------------------------------------------------------------------------------
+
+
+def _kept(what: str, source: str, make: Callable[[], bytes]) -> bytes:
+    """The object file that `make` makes of a source: from disk, where it has been made before."""
+    name = hashlib.sha256("\n".join([source, *_machine()]).encode()).hexdigest()[:20]
+    path = _folder() / f"{what}_{name}.o"
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(make())
+        part.replace(path)
+    return path.read_bytes()
 
 
 def _folder() -> Path:
@@ -71,6 +100,9 @@ def _machine() -> tuple[str, str, str]:
     return llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+# -- LLVM ----------------------------------------------------------------------------------------------
+
+
 @cache
 def _target() -> Any:
     import llvmlite.binding as llvm
@@ -83,33 +115,35 @@ def _target() -> Any:
 
 
 def _compiled(source: str) -> bytes:
-    """The object file, by Numba."""
+    """A loop's object file, by Numba."""
     import llvmlite.binding as llvm
 
+    log.info("compiling a recurrent kernel (once; the next process finds it on disk)")
+    began = time.perf_counter()
     names: dict[str, Any] = {"__name__": "kernel"}
     exec(compile(source, "<kernel>", "exec"), names)
     (made,) = names["loop"].overloads.values()
     text = made.library.get_llvm_str().replace(made.fndesc.llvm_func_name, "loop")
     module = llvm.parse_assembly(text)
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    missing = called - {*_OUTSIDE, _DESTRUCTOR}
+    missing = called - {*_OUTSIDE, *map(products.MULTIPLY.format, packing())}
     if missing:
         raise NotCompilable(f"the compiled loop calls {', '.join(sorted(missing))}")
-    return _target().emit_object(module)  # type: ignore[no-any-return]
+    code = _target().emit_object(module)
+    log.info("kernel ready after %.1f s", time.perf_counter() - began)
+    return code  # type: ignore[no-any-return]
 
 
-_DESTRUCTOR = "NRT_MemInfo_call_dtor"
-"""Numba's own, which no loop reaches: all arrays are NumPy's."""
 _engines: list[Any] = []
 """Machine code lives as long as its engine."""
 
 
-def _linked(code: bytes) -> Callable[[int, int, int], Any]:
+def _linked(code: bytes) -> Any:
     import llvmlite.binding as llvm
 
     try:
         library = ctypes.CDLL(None if os.name == "posix" else "ucrtbase")
-        known = {name: getattr(library, name) for name in _OUTSIDE} | {_DESTRUCTOR: library.abort}
+        known = {name: getattr(library, name) for name in _OUTSIDE}
     except (OSError, AttributeError) as error:
         raise NotCompilable(f"no C library found to call from compiled loops: {error}") from error
     for name, function in known.items():
@@ -118,6 +152,4 @@ def _linked(code: bytes) -> Callable[[int, int, int], Any]:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)(engine.get_function_address("loop"))
-    nothing = ctypes.pointer(ctypes.c_void_p())
-    return partial(call, nothing, nothing)  # for a result and an error, which loops have not
+    return engine

@@ -8,7 +8,6 @@ within 3e-7 of the true one, and sigmoid is ½tanh(½x) + ½. Sizes are argument
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.kernels.buffers import Homes, Step, reads, whole
+from tinygrad_rnn.kernels.products import MULTIPLY
 from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
 from tinygrad_rnn.symbols import Symbol
 
@@ -24,7 +24,7 @@ TEXTS = {
     "divide": "{0} / {1}", "negative": "-{0}", "square": "{0} * {0}", "power": "{0} ** {1}",
     "abs": "abs({0})", "sqrt": "math.sqrt({0})", "exp": "math.exp({0})", "expm1": "math.expm1({0})",
     "log": "math.log({0})", "log1p": "math.log1p({0})", "sin": "math.sin({0})", "cos": "math.cos({0})",
-    "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "erf": "math.erf({0})",
+    "tanh": "tanh({0})", "sigmoid": "half * tanh(half * ({0})) + half", "erf": "math.erf({0})",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "where": "{1} if {0} != 0 else {2}",
     "equal": "one if {0} == {1} else zero", "not_equal": "one if {0} != {1} else zero",
     "less": "one if {0} < {1} else zero", "less_equal": "one if {0} <= {1} else zero",
@@ -33,24 +33,10 @@ TEXTS = {
 ATOMS = frozenset(TEXTS) - {"copy"}
 SIMPLE = frozenset(["add", "subtract", "multiply", "negative", "square"])
 """Operations that may be written inside another one's expression."""
-_TIMES = {
-    "": [],
-    "t": ["t"],
-    "before": ["t + before"],
-    "after": ["t + after"],
-    "old": ["old"],
-    "new": ["new"],
-}
-_SHAPES = {
-    "steps": ["steps", "rows"],
-    "states": ["steps + 1", "rows"],
-    "pair": ["2", "rows"],
-    "rows": ["rows"],
-    "row": [],
-    "vector": [],
-}
-_NUMBERS = ("T", "backwards", "before", "gemm", "gemv", "bits", "steps", "rows")
-"""What a loop is told first; then come three numbers for each weight matrix, then the sizes."""
+_STEPS = {"t": "t", "before": "t + before", "after": "t + after", "old": "old", "new": "new"}
+"""How a place's time picks a step of its array."""
+_NUMBERS = ("T", "backwards", "before", "rows", "first", "last")
+"""What a loop is told first; then come the sizes."""
 _ARRAYS = 4
 """At most so many arrays are read in one loop."""
 
@@ -58,20 +44,19 @@ _PRELUDE = """\
 import math
 import numba
 import numpy as np
-from numba import carray, types
-from tinygrad_rnn.kernels.products import multiply
+from numba import types
 
 number = np.{dtype}
 one, zero, half = number(1), number(0), number(0.5)
 fast = {{"nsz", "arcp", "contract", "afn", "reassoc"}}  # but NaN stays NaN
 quick = {{"fastmath": fast, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}}
+integer, integers = types.int64, types.CPointer(types.int64)
+array = types.CPointer(types.{dtype})
+arrays = types.CPointer(array)
+multiply = types.ExternalFunction("{multiply}", types.void(
+    integer, integer, integer, array, integer, integer, array, array, integer, integer))
 
 {tanh}
-
-@numba.njit(**quick)
-def sigmoid(x):
-    return half * tanh(half * x) + half
-
 
 """
 _TANH = {
@@ -102,9 +87,8 @@ class Loop:
     """A loop over time: its text, the arrays it takes, its buffers, and the sizes it is to be told.
 
     `loop(numbers, counts, arrays)` takes addresses: of integers (steps to run, whether backwards, which
-    neighbour of a step comes before it, gemm, gemv, their integers' bits, steps and rows of the arrays, of
-    each weight matrix its shape and whether it is to be transposed, sizes), of how many rows take part in
-    each step, and of the arrays' addresses.
+    neighbour of a step comes before it, rows of the arrays, from which to which row to go, sizes), of how
+    many rows take part in each step, and of the arrays' addresses.
     """
 
     source: str
@@ -126,60 +110,34 @@ class _Writer:
         kind = lambda step: "rows" if isinstance(step, Product) or step.target in crossing else "row"
         self.homes = Homes(schedule, [s for stage in self.stages for s in stage], kind, whole_rows=False)
         self.sizes: list[int] = []
+        self.starts: dict[str, str] = {}
 
     def loop(self, dtype: str) -> Loop:
         body: list[str] = []
         for stage in self.stages:
             body += [self._product(s) for s in stage if isinstance(s, Product)]
+            self.starts.clear()
             rows = [line for s in stage if isinstance(s, Assign) for line in self._row(s)]
             if rows:
-                body += ["for n in range(N):", *(f"    {line}" for line in rows)]
-        parts = self._scratch()
-        buffers = {name: shape for name, shape in self.homes.buffers.items() if name not in parts}
-        arrays = [name for name in self.homes.arrays() if name not in parts]
-        if parts:
-            arrays.append("scratch")
-            buffers["scratch"] = ("row", max(end for _, end in parts.values()))
-        views = [f"    {a} = carray(arrays[{i}], {self._shape(a, buffers)})" for i, a in enumerate(arrays)]
-        views += [f"    {name} = scratch[{self._size(a)}:{self._size(b)}]" for name, (a, b) in parts.items()]
-        first = len(_NUMBERS) + 3 * len(self.schedule.factors)
+                starts = [f"{name} = {text}" for text, name in self.starts.items()]
+                body += ["for n in range(first, N):", *(f"    {line}" for line in (*starts, *rows))]
+        arrays = self.homes.arrays()
         lines = [
-            f"real = types.CPointer(types.CPointer(types.{dtype}))",
-            "integers = types.CPointer(types.int64)",
-            "",
-            "",
-            "@numba.njit(types.void(integers, integers, real), **quick)",
+            "@numba.njit(types.void(integers, integers, arrays), **quick)",
             "def loop(numbers, counts, arrays):",
             *(f"    {name} = numbers[{i}]" for i, name in enumerate(_NUMBERS)),
-            *(f"    size{i} = numbers[{first + i}]" for i in range(len(self.sizes))),
-            *views,
+            *(f"    size{i} = numbers[{len(_NUMBERS) + i}]" for i in range(len(self.sizes))),
+            *(f"    {name} = arrays[{i}]" for i, name in enumerate(arrays)),
             "    after = 1 - before",
             "    for s in range(T):",
             "        t = T - 1 - s if backwards else s",
             "        old = s & 1",
             "        new = 1 - old",
-            "        N = counts[t]",
+            "        N = max(first, min(last, counts[t]))",
             *(f"        {line}" for line in body),
         ]
-        source = _PRELUDE.format(dtype=dtype, tanh=_TANH[dtype]) + "\n".join([*lines, ""])
-        return Loop(source, arrays, buffers, self.sizes)
-
-    def _scratch(self) -> dict[str, tuple[int, int]]:
-        """The buffers of one row each, which lie side by side in one array: from where, to where."""
-        widths = {name: width for name, (kind, width) in self.homes.buffers.items() if kind == "row"}
-        ends = [0, *itertools.accumulate(widths.values())]
-        return dict(zip(widths, itertools.pairwise(ends), strict=True))
-
-    def _shape(self, name: str, buffers: dict[str, tuple[str, int]]) -> str:
-        kind, width = self.schedule.shapes.get(name) or buffers[name]
-        if kind == "matrix":
-            return f"({self._factor(name, 0)}, {self._factor(name, 1)})"
-        return f"({', '.join([*_SHAPES[kind], self._size(width)])},)"
-
-    @staticmethod
-    def _factor(name: str, what: int) -> str:
-        """Rows (0) or columns (1) of a weight matrix, or whether it is to be transposed (2)."""
-        return f"numbers[{len(_NUMBERS) + 3 * int(name.removeprefix('factor')) + what}]"
+        prelude = _PRELUDE.format(dtype=dtype, tanh=_TANH[dtype], multiply=MULTIPLY.format(dtype))
+        return Loop(prelude + "\n".join([*lines, ""]), arrays, self.homes.buffers, self.sizes)
 
     @staticmethod
     def _crossing(stages: list[list[Step]]) -> set[Any]:
@@ -194,17 +152,20 @@ class _Writer:
         }
 
     def _product(self, step: Product) -> str:
-        a, out, turned = self._rows(step.a), self._rows(step.target), self._factor(step.array, 2)
-        return f"multiply(gemm, gemv, bits, {a}, {step.array}, {out}, {turned})"
+        a, out = self._rows(step.a), self._rows(step.target)
+        depth, width = self._size(self._width(step.a)), self._size(self._width(step.target))
+        return f"multiply({depth}, {width}, N - first, {a}, {step.array}, {out})"
 
     def _rows(self, value: Any) -> str:
-        """All rows of a value, as an array."""
+        """The rows of a value, as `multiply` takes them: array, entry to begin with, width."""
         place = self._place(value)
-        _, width = self.homes.shape(place)
-        key = [*_TIMES[place.time], ":N"]
-        if place[2:] not in ((0, width), (0, None)):
-            key.append(f"{self._size(place.start)}:{self._size(place.stop or 0)}")
-        return f"{place.array}[{', '.join(key)}]"
+        start = f"{self._start(place, 'first')} + {self._size(place.start)}"
+        return f"{place.array}, {start}, {self._size(self.homes.shape(place)[1])}"
+
+    def _start(self, place: Place, row: str) -> str:
+        """Where a row of an array begins."""
+        step = f"({_STEPS[place.time]}) * rows + " if place.time else ""
+        return f"({step}{row}) * {self._size(self.homes.shape(place)[1])}"
 
     def _row(self, step: Assign) -> list[str]:
         target = self._entry(step.target)
@@ -223,10 +184,15 @@ class _Writer:
         if not isinstance(value, Symbol | Place):
             return f"number({float(value)!r})"
         place = self._place(value)
-        kind, _ = self.homes.shape(place)
-        row = [] if kind in ("vector", "row") else ["n"]
-        column = f"{self._size(place.start)} + j" if place.start else "j"
-        return f"{place.array}[{', '.join([*_TIMES[place.time], *row, column])}]"
+        kind, width = self.homes.shape(place)
+        terms = ["j"]
+        if place.start:
+            terms.insert(0, self._size(place.start))
+        if kind != "vector":
+            row = "first" if kind == "row" else "n"  # a thread has one for itself
+            name = f"{place.time or row}_{self._size(width)}"
+            terms.insert(0, self.starts.setdefault(self._start(place, row), name))
+        return f"{place.array}[{' + '.join(terms)}]"
 
     def _place(self, value: Any) -> Place:
         place = self.homes.place(value)

@@ -21,6 +21,7 @@ from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Schedule
+from tinygrad_rnn.kernels.threads import shares, together
 
 Array = Any
 log = logging.getLogger("tinygrad_rnn")
@@ -43,7 +44,7 @@ class Length(NamedTuple):
     def room(self, shape: tuple[str, int], dtype: Any) -> Array:
         """An array for a kind and width of a schedule; where no step may write, zeros."""
         kind, width = shape
-        rows = (width,) if kind == "row" else (self.rows, width)
+        rows: tuple[int, ...] = (self.rows, width)
         if kind in _STEPS:
             several, more = _STEPS[kind]
             rows = (several * self.steps + more, *rows)
@@ -122,26 +123,35 @@ class NumbaPass(Pass):
 
     def __init__(self, schedule: Schedule, dtype: Any) -> None:
         super().__init__(schedule, dtype)
-        from tinygrad_rnn.kernels import blas, native, numba_emitter
+        from tinygrad_rnn.kernels import native, numba_emitter, products
 
-        self.blas = blas.find("s" if dtype == np.float32 else "d")
+        self.panels_shape: Callable[..., Any] = products.panels_shape
+        self.pack = native.packing()[dtype.name]
         self.loop = numba_emitter.emit(schedule, dtype)
         self.run = native.loop_of(self.loop.source)
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
-        """Run; without holding Python's lock."""
-        numbers = [length.longest, self._backwards(reverse), reverse, *self.blas, length.steps, length.rows]
+        """Run; without holding Python's lock, some rows in each thread."""
+        work = 0
         for factor in self.schedule.factors:
             weight = factor.weight.of(arrays)
-            made = _turned(weight) if factor.transposed else weight
-            turned = made.base is weight and factor.transposed
-            arrays[factor.array] = weight if turned else made
-            numbers += [*arrays[factor.array].shape, turned]
-        numbers += self.loop.sizes
+            arrays[factor.array] = self._packed(weight.T if factor.transposed else weight)
+            work += length.steps * weight.size
         given = [a if a.flags.c_contiguous else a.copy() for a in self._complete(arrays, self.loop, length)]
-        counts = length.counts()
-        told, taken = array("q", numbers), array("q", map(_address, given))
-        self.run(told.buffer_info()[0], _address(counts), taken.buffer_info()[0])
+        counts, taken = length.counts(), array("q", map(_address, given))
+
+        def run(first: int, last: int) -> None:
+            numbers = [length.longest, self._backwards(reverse), reverse, length.rows, first, last]
+            told = array("q", numbers + self.loop.sizes)
+            self.run(told.buffer_info()[0], _address(counts), taken.buffer_info()[0])
+
+        together(run, shares(length.rows, work))
+
+    def _packed(self, weight: Array) -> Array:
+        panels = room(np, self.panels_shape(*weight.shape, self.dtype), self.dtype)
+        down, across = (stride // weight.itemsize for stride in weight.strides)
+        self.pack(*weight.shape, _address(weight), down, across, _address(panels))
+        return panels
 
 
 def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: Any = np) -> Pass:

@@ -1,96 +1,146 @@
-"""Matrix products from inside loops that Numba compiles, by the BLAS that NumPy itself uses.
+"""Matrix products for compiled loops: few rows, with a weight that is the same at every step.
 
-Numba cannot call `np.matmul` on a part of an array without leaving machine code. `multiply` calls BLAS's
-`gemm` and `gemv` through their addresses (`blas`), which it takes as arguments, so that what Numba compiled
-can be kept on disk.
+At every call BLAS lays a weight out anew before it multiplies, which for the rows of one step can take a
+third of the time. Here that is done once per sequence. `pack` cuts the weight into panels, as many columns
+as fill a line of the cache, one row of them after the other; `multiply` holds four rows times one panel of
+results (or one row times four panels) in registers while it runs down the panel. No compiler finds this by
+itself, so it is written in LLVM's own language. Every sum is taken in the same order, however many rows
+there are: a row's result does not depend on the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numba
-from llvmlite import ir
-from numba.extending import intrinsic
+import llvmlite.ir as ir
+import numpy as np
+
+PACK, MULTIPLY = "pack_{}", "multiply_{}"
+"""What the functions for a dtype are called."""
+
+_LINE = 64
+"""Bytes in a line of the cache."""
+_BLOCK = 4
+"""So many rows of one panel, or panels of one row, are computed together."""
+_INT = ir.IntType(64)
 
 
-def _caller(pattern: str) -> Any:
-    """An intrinsic f(address, bits, …): calls the C function there with arguments as `pattern` spells them.
+def panels_shape(depth: int, width: int, dtype: Any) -> tuple[int, int, int]:
+    """Of a weight's panels, for depth features in and width out: how many, rows, columns."""
+    lanes = _LINE // np.dtype(dtype).itemsize
+    lanes = lanes if width >= lanes else 1
+    return -(-width // (lanes * _BLOCK)) * _BLOCK, depth, lanes
 
-    i is an integer, e an enumeration (always 32 bits), r a number of the arrays' dtype, p an array's address.
+
+def source() -> str:
+    """The functions for both dtypes, in LLVM's language.
+
+    pack(depth, width, weight, down, across, panels): the weight has `depth` rows, `down` entries apart, and
+    `width` columns, `across` apart. multiply(depth, width, rows, a, a_at, a_row, panels, out, out_at,
+    out_row): out = a @ weight, from the entries `a_at` and `out_at` on; rows are `a_row`, `out_row` apart.
     """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first = signature.args[2 + pattern.index("p")]
-        real = context.get_value_type(first.dtype)
-
-        def call(bits: int) -> None:
-            integer, enumeration = ir.IntType(bits), ir.IntType(32)
-            types = {"i": integer, "e": enumeration, "r": real, "p": real.as_pointer()}
-            function = ir.FunctionType(ir.VoidType(), [types[letter] for letter in pattern])
-            values = []
-            for letter, value, kind in zip(pattern, args[2:], signature.args[2:], strict=True):
-                if letter == "p":
-                    value = builder.bitcast(
-                        context.make_array(kind)(context, builder, value).data, types["p"]
-                    )
-                elif letter in "ie" and types[letter].width < 64:
-                    value = builder.trunc(value, types[letter])
-                values.append(value)
-            builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
-
-        wide = builder.icmp_signed("==", args[1], ir.Constant(ir.IntType(64), 64))
-        with builder.if_else(wide) as (then, otherwise):
-            with then:
-                call(64)
-            with otherwise:
-                call(32)
-        return context.get_dummy_value()
-
-    i = numba.types.int64
-    fixed = {"i": i, "e": i}
-
-    def typed(real: Any, arrays: list[Any]) -> Any:
-        rest = iter(arrays)
-        kinds = [fixed.get(letter) or (next(rest) if letter == "p" else real) for letter in pattern]
-        return numba.types.void(i, i, *kinds)
-
-    return codegen, typed
+    module = ir.Module("products")
+    for dtype, real in (("float32", ir.FloatType()), ("float64", ir.DoubleType())):
+        array, lanes = real.as_pointer(), _LINE // np.dtype(dtype).itemsize
+        for name, kinds, write in (
+            (PACK, [array, _INT, _INT, array], _pack),
+            (MULTIPLY, [_INT, array, _INT, _INT, array, array, _INT, _INT], _multiply),
+        ):
+            kind = ir.FunctionType(ir.VoidType(), [_INT, _INT, *kinds])
+            function = ir.Function(module, kind, name.format(dtype))
+            start, wide, narrow = (function.append_basic_block() for _ in range(3))
+            b = ir.IRBuilder(start)
+            b.cbranch(b.icmp_signed("<", function.args[1], _INT(lanes)), narrow, wide)
+            for block, columns in ((wide, lanes), (narrow, 1)):
+                b.position_at_end(block)
+                write(b, columns, *function.args)
+                b.ret_void()
+    return str(module)
 
 
-_gemm_codegen, _gemm_typed = _caller("eeeiiirpipirpi")
-_gemv_codegen, _gemv_typed = _caller("eeiirpipirpi")
+@contextmanager
+def _loop(b: Any, start: Any, stop: Any, step: int = 1, values: Any = ()) -> Iterator[tuple[Any, list[Any]]]:
+    """for i in range(start, stop, step); `values` are carried from turn to turn in the list given."""
+    entry = b.block
+    head, body, end = (b.append_basic_block() for _ in range(3))
+    b.branch(head)
+    b.position_at_end(head)
+    i, *carried = found = [b.phi(v.type) for v in (start, *values)]
+    for phi, v in zip(found, (start, *values), strict=True):
+        phi.add_incoming(v, entry)
+    b.cbranch(b.icmp_signed("<", i, stop), body, end)
+    b.position_at_end(body)
+    current = list(carried)
+    yield i, current
+    for phi, v in zip(found, (b.add(i, _INT(step)), *current), strict=True):
+        phi.add_incoming(v, b.block)
+    b.branch(head)
+    b.position_at_end(end)
+    current[:] = carried
 
 
-@intrinsic
-def _gemm(context, address, bits, order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
-    return _gemm_typed(alpha, [a, b, c]), _gemm_codegen
+def _column(b: Any, panel: Any, lanes: int, width: Any) -> Any:
+    """Where a panel begins; the last ones overlap those before, so as not to reach beyond the matrix."""
+    start, last = b.mul(panel, _INT(lanes)), b.sub(width, _INT(lanes))
+    return b.select(b.icmp_signed("<", start, last), start, last)
 
 
-@intrinsic
-def _gemv(context, address, bits, order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
-    return _gemv_typed(alpha, [a, x, y]), _gemv_codegen
+def _count(b: Any, width: Any, size: int) -> Any:
+    """⌈width / size⌉"""
+    return b.sdiv(b.add(width, _INT(size - 1)), _INT(size))
 
 
-_QUICK: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-gemm_at: Any = _gemm
-gemv_at: Any = _gemv
+def _pack(
+    b: Any, lanes: int, depth: Any, width: Any, weight: Any, down: Any, across: Any, panels: Any
+) -> None:
+    many = b.mul(_count(b, width, lanes * _BLOCK), _INT(_BLOCK))
+    with _loop(b, _INT(0), many) as (p, _):
+        column = b.gep(weight, [b.mul(_column(b, p, lanes, width), across)])
+        panel = b.gep(panels, [b.mul(p, b.mul(depth, _INT(lanes)))])
+        with _loop(b, _INT(0), depth) as (k, _):
+            row, out = b.gep(column, [b.mul(k, down)]), b.gep(panel, [b.mul(k, _INT(lanes))])
+            for lane in range(lanes):
+                b.store(b.load(b.gep(row, [b.mul(across, _INT(lane))])), b.gep(out, [_INT(lane)]))
 
 
-@numba.njit(**_QUICK)
-def multiply(gemm: Any, gemv: Any, bits: Any, a: Any, weight: Any, out: Any, transposed: Any) -> None:
-    """out = a @ weightᵀ where transposed, else a @ weight; rows of all three are contiguous."""
-    one, zero = a.dtype.type(1), a.dtype.type(0)
-    rows, columns = weight.shape
-    size = a.itemsize
-    if a.shape[0] == 1:
-        trans = 111 if transposed else 112
-        gemv_at(
-            gemv, bits, 101, trans, rows, columns, one, weight, weight.strides[0] // size, a, 1, zero, out, 1
-        )
-    else:
-        trans = 112 if transposed else 111
-        gemm_at(
-            gemm, bits, 101, 111, trans, a.shape[0], out.shape[1], a.shape[1], one, a, a.strides[0] // size,
-            weight, weight.strides[0] // size, zero, out, out.strides[0] // size,
-        )  # fmt: skip
+def _multiply(
+    b: Any, lanes: int, depth: Any, width: Any, rows: Any, a: Any, a_at: Any, a_row: Any, panels: Any,
+    out: Any, out_at: Any, out_row: Any,
+) -> None:  # fmt: skip
+    a, out = b.gep(a, [a_at]), b.gep(out, [out_at])
+    vector = ir.VectorType(a.type.pointee, lanes)
+    name = f"llvm.fmuladd.v{lanes}{a.type.pointee.intrinsic_name}"
+    add = b.module.globals.get(name) or ir.Function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+
+    def at(pointer: Any, offset: Any) -> Any:
+        return b.bitcast(b.gep(pointer, [offset]), vector.as_pointer())
+
+    def block(ns: list[Any], ps: list[Any]) -> None:
+        """out[n, panel p] = a[n] @ panel p, for all n and p."""
+        lines = [b.gep(a, [b.mul(n, a_row)]) for n in ns]
+        walls = [b.gep(panels, [b.mul(p, b.mul(depth, _INT(lanes)))]) for p in ps]
+        zeros = [ir.Constant(vector, None)] * (len(ns) * len(ps))
+        with _loop(b, _INT(0), depth, values=zeros) as (k, sums):
+            across = [b.load(at(wall, b.mul(k, _INT(lanes))), align=4) for wall in walls]
+            for i, line in enumerate(lines):
+                one = b.insert_element(nothing, b.load(b.gep(line, [k])), ir.IntType(32)(0))
+                same = b.shuffle_vector(one, one, first)
+                for j, wall in enumerate(across, start=i * len(ps)):
+                    sums[j] = b.call(add, [same, wall, sums[j]])
+        for i, n in enumerate(ns):
+            for j, p in enumerate(ps, start=i * len(ps)):
+                place = b.add(b.mul(n, out_row), _column(b, p, lanes, width))
+                b.store(sums[j], at(out, place), align=4)
+
+    whole = b.and_(rows, _INT(-_BLOCK))
+    with _loop(b, _INT(0), _count(b, width, lanes)) as (p, _), _loop(b, _INT(0), whole, _BLOCK) as (n, _):
+        block([b.add(n, _INT(i)) for i in range(_BLOCK)], [p])
+    with (
+        _loop(b, whole, rows) as (n, _),
+        _loop(b, _INT(0), _count(b, width, lanes), _BLOCK) as (p, _),
+    ):
+        block([n], [b.add(p, _INT(i)) for i in range(_BLOCK)])

@@ -1,0 +1,94 @@
+"""Loops in several threads give what one thread gives, to the last bit."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.kernels import threads
+
+needs_numba = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="needs Numba, which is not installed"
+)
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = tg.get_num_threads()
+    yield
+    tg.set_num_threads(before)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Threads whatever the work."""
+    monkeypatch.setattr(threads, "_WORTH", 1)
+
+
+def trained(net, x, **options):
+    """Output, states and all gradients, as arrays."""
+    given = tg.tensor(x, requires_grad=True)
+    output, state = net(given, **options)
+    ends = state if isinstance(state, tuple) else (state,)
+    loss = sum(((s * s).sum() for s in ends), (output * output).sum())
+    return [a.numpy() for a in (output, *ends, *tg.grad(loss, [given, *net.parameters()]))]
+
+
+@needs_numba
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("options", [{}, {"lengths": [9, 3, 9, 1, 5, 2, 7, 8, 4, 9, 6]}])
+def test_results_do_not_depend_on_the_number_of_threads(kind, options, always, rng):
+    net = getattr(tg.nn, kind)(6, 20, num_layers=2, bidirectional=True)
+    x = rng.standard_normal((9, 11, 6)).astype("float32")
+    found = []
+    for number in (1, 2, 3, 8):
+        tg.set_num_threads(number)
+        found.append(trained(net, x, **options))
+    for others in found[1:]:
+        for a, b in zip(found[0], others, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_numba
+def test_layers_that_run_in_a_users_own_threads_do_not_disturb_each_other(always, rng):
+    tg.set_num_threads(2)
+    net = tg.nn.LSTM(6, 20)
+    inputs = [rng.standard_normal((15, 12, 6)).astype("float32") for _ in range(8)]
+    expected = [trained(net, x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(expected, pool.map(lambda x: trained(net, x), inputs), strict=True):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@needs_numba
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(always, rng):
+    tg.set_num_threads(2)
+    net, x = tg.nn.RNN(6, 20), rng.standard_normal((9, 12, 6)).astype("float32")
+    trained(net, x)
+    child = os.fork()
+    if not child:
+        trained(net, x)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_rows_are_shared_out_whole_and_only_where_it_pays():
+    tg.set_num_threads(3)
+    much = threads._WORTH
+    assert threads.shares(32, much) == [(0, 8), (8, 20), (20, 32)]
+    assert threads.shares(5, much) == [(0, 4), (4, 5)]
+    assert threads.shares(1, much) == [(0, 1)]
+    assert threads.shares(32, much // 32) == [(0, 32)]
+
+
+def test_a_number_of_threads_below_one_is_refused():
+    with pytest.raises(ValueError, match="expected at least one thread, got 0"):
+        tg.set_num_threads(0)

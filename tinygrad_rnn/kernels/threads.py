@@ -1,0 +1,83 @@
+"""How many threads compiled loops may use, and how they share the rows of a batch.
+
+The rows of a batch have nothing to do with each other within a loop over time, forward or backward. So a
+loop runs in several threads at once, some of the rows in each from the first step to the last: nobody waits
+for anybody on the way, and the result is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+_TOGETHER = 4
+"""`products` takes so many rows at a time."""
+_WORTH = 1 << 23
+"""Multiplications (a fifth of a millisecond) that are worth waking a thread for."""
+
+
+def _allowed() -> int:
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if named.isdigit() and int(named):
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_number = _allowed()
+
+
+@cache
+def _pool() -> Any:
+    """It starts a thread when it needs one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(256, "tinygrad_rnn")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind
+
+
+def get_num_threads() -> int:
+    """How many threads the loops of recurrent layers use: OMP_NUM_THREADS at first, or one per processor.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.get_num_threads() >= 1
+    True
+    """
+    return _number
+
+
+def set_num_threads(number: int) -> None:
+    """Let the loops of recurrent layers use so many threads; results do not depend on it.
+
+    It says nothing to BLAS, which reads OMP_NUM_THREADS when NumPy is imported. Raises ValueError below 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.set_num_threads(2)
+    >>> tg.get_num_threads()
+    2
+    """
+    global _number
+    if number < 1:
+        raise ValueError(f"expected at least one thread, got {number}")
+    _number = number
+
+
+def shares(rows: int, work: int) -> list[tuple[int, int]]:
+    """The rows in one piece for each thread; `work` is how many multiplications a row takes."""
+    blocks = -(-rows // _TOGETHER)
+    threads = max(1, min(_number, rows * work // _WORTH, blocks))
+    ends = [blocks * i // threads * _TOGETHER for i in range(threads)]
+    return list(pairwise([*ends, rows]))
+
+
+def together(run: Callable[[int, int], None], pieces: Sequence[tuple[int, int]]) -> None:
+    """run(first, last) for every piece, the first in this thread; come back when all are done."""
+    others = [_pool().submit(run, *piece) for piece in pieces[1:]]
+    run(*pieces[0])
+    for other in others:
+        other.result()
