@@ -3,7 +3,8 @@
     python -m benchmarks.parity [--count N] [--seed S]
 
 prints one line per module: how many configurations, and the worst difference (relative to the largest entry
-where that is above 1). Everything is float64. `tests/parity` runs the same sweep and asserts 1e-10.
+where that is above 1), in float64; then, for recurrent layers, the same per option and in both precisions.
+`tests/parity` runs the same sweeps and asserts 1e-10, and 1e-5 in float32.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
-from benchmarks import parity_modules
+from benchmarks import parity_modules, parity_recurrent
 from benchmarks.parity_modules import difference
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.nn.utils import rnn as ours
 
 Options = dict[str, Any]
-RECURRENT = ("RNN", "LSTM", "GRU")
 LOSSES = (
     "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "KLDivLoss", "BCELoss",
     "BCEWithLogitsLoss",
@@ -67,14 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'module':<24} {'configurations':>14} {'worst difference':>17}")
     for name, errors in table(given.seed, given.count).items():
         print(f"{name:<24} {len(errors):>14} {max(errors):>17.1e}")
+    print(f"\n{'recurrent layers with':<24} {'configurations':>14} {'worst in float64':>17} {'float32':>8}")
+    for aspect, (count, *errors) in parity_recurrent.table(given.seed, given.count).items():
+        print(f"{aspect:<24} {count:>14} {errors[0]:>17.1e} {errors[1]:>8.1e}")
     return 0
 
 
 def table(seed: int, count: int) -> dict[str, list[float]]:
     """Module → the error of every configuration."""
     found: dict[str, list[float]] = {}
-    for kind in RECURRENT:
-        found[kind] = [worst(recurrent(kind, options, s)) for s, options in sweep(kind, seed, count)]
     for kind in ("RNNCell", "LSTMCell", "GRUCell"):
         found[kind] = [worst(cell(kind, s)) for s in range(seed, seed + 8)]
     for kind, settings in LAYERS.items():
@@ -96,98 +96,7 @@ def worst(errors: dict[str, float]) -> float:
     return max(errors.values())
 
 
-# -- recurrent layers ----------------------------------------------------------------------------------
-
-
-def sweep(kind: str, seed: int, count: int) -> Iterator[tuple[int, Options]]:
-    """Random options, each with a seed of its own; the first ones are sure to hold the corners."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        options: Options = {
-            "num_layers": int(rng.integers(1, 4)), "bidirectional": bool(rng.integers(2)),
-            "batch_first": bool(rng.integers(2)), "bias": bool(rng.integers(4)),
-            "sizes": (int(rng.integers(1, 7)), int(rng.integers(1, 5)), int(rng.integers(1, 5)),
-                      int(rng.integers(2, 6))),
-            "layout": ("batch", "batch", "single", "lengths", "lengths", "packed", "sorted")[number % 7],
-            "states": ("none", "given", "wanted")[number % 3],
-        }  # fmt: skip
-        if kind == "RNN":
-            options["nonlinearity"] = ("tanh", "relu")[int(rng.integers(2))]
-        if kind == "LSTM" and rng.integers(2):
-            options["proj_size"] = 1
-        yield seed + number, options
-
-
-def recurrent(kind: str, options: Options, seed: int) -> dict[str, float]:
-    """The difference of output, states and all gradients for one configuration, by name."""
-    import torch
-
-    rng = np.random.default_rng(seed)
-    steps, batch, width, hidden = options["sizes"]
-    made = {k: v for k, v in options.items() if k not in ("sizes", "layout", "states")}
-    theirs = getattr(torch.nn, kind)(width, hidden, dtype=torch.float64, **made)
-    with torch.no_grad():
-        for p in theirs.parameters():
-            p.copy_(torch.from_numpy(rng.standard_normal(tuple(p.shape))))
-    mine = getattr(nn, kind)(width, hidden, dtype="float64", **made)
-    mine.load_state_dict(theirs.state_dict())
-
-    layout, first = options["layout"], options["batch_first"]
-    shape = (
-        (steps, width) if layout == "single" else (batch, steps, width) if first else (steps, batch, width)
-    )
-    x = rng.standard_normal(shape)
-    lengths = rng.integers(1, steps + 1, batch) if layout not in ("single", "batch") else None
-    if layout == "sorted" and lengths is not None:
-        lengths = np.sort(lengths)[::-1].copy()
-    rows = options["num_layers"] * (1 + options["bidirectional"])
-    middle = () if layout == "single" else (batch,)
-    sizes = [made.get("proj_size") or hidden] + [hidden] * (kind == "LSTM")
-    states = [rng.standard_normal((rows, *middle, size)) for size in sizes]
-
-    def run(library: Any) -> dict[str, Any]:
-        torchly = library is torch
-        net = theirs if torchly else mine
-        packing = torch.nn.utils.rnn if torchly else ours
-        wanted = options["states"] == "wanted"
-        if torchly:
-            xs, hx = (
-                torch.tensor(x, requires_grad=True),
-                [torch.tensor(s, requires_grad=wanted) for s in states],
-            )
-        else:
-            xs, hx = tg.tensor(x, requires_grad=True), [tg.tensor(s, requires_grad=wanted) for s in states]
-        start = None if options["states"] == "none" else tuple(hx) if len(hx) > 1 else hx[0]
-        if lengths is None:
-            output, final = net(xs, start)
-        elif layout == "lengths" and not torchly:
-            output, final = net(xs, start, lengths=lengths.tolist())
-        else:
-            packed = packing.pack_padded_sequence(
-                xs,
-                torch.from_numpy(lengths) if torchly else lengths,
-                first,
-                enforce_sorted=layout == "sorted",
-            )
-            output, final = net(packed, start)
-            output, _ = packing.pad_packed_sequence(output, first, total_length=steps)
-        ends = list(final) if isinstance(final, tuple) else [final]
-        weigh = np.random.default_rng(seed)
-        total: Any = 0.0
-        for value in [output, *ends]:
-            w = weigh.standard_normal(tuple(value.shape))
-            total = total + (value * (torch.from_numpy(w) if torchly else tg.tensor(w))).sum()
-        net.zero_grad()
-        total.backward()
-        found = {"output": output, **dict(zip(("h", "c"), ends, strict=False)), "dx": xs.grad}
-        if start is not None and wanted:
-            found |= {f"d{name}_0": s.grad for name, s in zip("hc", hx, strict=False)}
-        found |= {f"d{name}": p.grad for name, p in net.named_parameters()}
-        return {k: v.detach().numpy() for k, v in found.items()}
-
-    expected, came = run(torch), run(tg)
-    assert expected.keys() == came.keys()
-    return {name: difference(expected[name], came[name]) for name in expected}
+# -- cells ---------------------------------------------------------------------------------------------
 
 
 def cell(kind: str, seed: int) -> dict[str, float]:

@@ -4,7 +4,8 @@ For every size (T, B, I, H), kind and network (one layer; two bidirectional ones
 library with Numba's loops (extra "fast") and with NumPy's take turns in every round, medians over the rounds,
 ratios to PyTorch in the same rounds. Values and gradients are compared before anything is timed. Each number
 of threads has a process of its own. The last column is the time of the matrix products alone, in NumPy. Then,
-with Numba, the first call in a new process: when nothing is compiled yet, and when all is found on disk.
+with Numba, the first call in a new process: when nothing is compiled yet, and when all is found on disk. All
+of it takes some twenty minutes; a part of it:
 
     python -m benchmarks.recurrent --threads 1 --networks single --sizes 0 1 2
 """
@@ -167,12 +168,14 @@ def compared(
 
 
 def in_turns(contenders: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
-    """The median time of each, over rounds in which each runs once."""
+    """The median time of each, over rounds in which each runs once: five at least, of slow ones two."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():
         run()
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times["torch"]) < 5:
+    while (rounds := len(times["torch"])) < 2 or time.perf_counter() - began < seconds * (
+        1 if rounds >= 5 else 5
+    ):
         for name, run in contenders.items():
             start = time.perf_counter()
             run()

@@ -8,10 +8,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
 import tinygrad_rnn as tg  # noqa: E402
-from benchmarks import parity  # noqa: E402
+from benchmarks import parity, parity_recurrent  # noqa: E402
 from tinygrad_rnn import nn  # noqa: E402
 
-SWEEP = [(kind, seed, options) for kind in parity.RECURRENT for seed, options in parity.sweep(kind, 1000, 42)]
+SWEEP = [
+    (kind, seed, options)
+    for kind in parity_recurrent.KINDS
+    for seed, options in parity_recurrent.sweep(kind, 1000, 42)
+]
 
 
 def close(errors: dict[str, float], bound: float = 1e-10) -> bool:
@@ -22,7 +26,15 @@ def close(errors: dict[str, float], bound: float = 1e-10) -> bool:
 
 @pytest.mark.parametrize(("kind", "seed", "options"), SWEEP)
 def test_recurrent_layers_agree_in_output_states_and_every_gradient(kind, seed, options):
-    assert close(parity.recurrent(kind, options, seed))
+    assert close(parity_recurrent.recurrent(kind, options, seed))
+    assert close(parity_recurrent.recurrent(kind, options, seed, "float32"), 1e-5)
+
+
+@pytest.mark.parametrize(("kind", "options"), parity_recurrent.EXTRAS)
+def test_what_pytorch_lacks_agrees_with_the_step_written_out_in_it(kind, options):
+    for seed in range(3):
+        assert close(parity_recurrent.extra(kind, options, seed))
+        assert close(parity_recurrent.extra(kind, options, seed, "float32"), 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
@@ -56,7 +68,7 @@ def test_schedules_agree_over_fifty_steps(kind, options):
         assert parity.training("Adam", {"lr": 0.01}, kind, options) < 1e-12
 
 
-@pytest.mark.parametrize("kind", parity.RECURRENT)
+@pytest.mark.parametrize("kind", parity_recurrent.KINDS)
 def test_in_float32_they_agree_to_its_precision(kind, rng):
     theirs = getattr(torch.nn, kind)(3, 8, 2, bidirectional=True)
     mine = tg.from_torch(theirs)
