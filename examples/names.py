@@ -54,19 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held_out = divided(census, options.seed)[1]
     names = replace(task(options.seed, options.hidden), epochs=options.epochs)
     shape = names.shape._replace(kind=options.cell.upper())
-    untrained, net = (tasks.made(names, shape, options.seed) for _ in range(2))
+    plain = shape._replace(kind="RNN")
+    untrained, net, rnn = (tasks.made(names, one, options.seed) for one in (shape, shape, plain))
     began = time.perf_counter()
     tasks.learn(names, net, options.seed)
     seconds = time.perf_counter() - began
-    baseline, right = larger_class(held_out), tasks.score(names, net)["accuracy"]
-    print(f"Trained in {seconds:.0f} s. On {len(held_out)} names held out: {right:.1%} right; "
-          f"always answering the larger class: {baseline:.1%}.")  # fmt: skip
+    tasks.learn(names, rnn, options.seed)
+    right, right_rnn = (tasks.score(names, one)["accuracy"] for one in (net, rnn))
+    print(f"Trained in {seconds:.0f} s. On {len(held_out)} names held out: {right:.1%} right; a plain RNN: "
+          f"{right_rnn:.1%}; always answering the larger class: {larger_class(held_out):.1%}.")  # fmt: skip
 
     weights = options.out / "names.safetensors"
     notes = {"data": "1990 US Census first names", "held_out_accuracy": f"{right:.4f}"}
     tg.save_network(net, weights, notes)
     print(f"Weights: {weights}")
-    explain(net, untrained.eval(), name, dict(census), options.out)
+    explain(net, untrained.eval(), rnn, name, dict(census), options.out)
     return 0
 
 
@@ -157,9 +159,10 @@ def larger_class(some: Names) -> float:
 
 
 def explain(
-    net: nn.SequenceClassifier, untrained: nn.SequenceClassifier, name: str, census: dict[str, str], out: Path
-) -> None:
-    """Pictures and three sentences about one name, before and after training."""
+    net: nn.SequenceClassifier, untrained: nn.SequenceClassifier, rnn: nn.SequenceClassifier, name: str,
+    census: dict[str, str], out: Path,
+) -> None:  # fmt: skip
+    """Pictures and three sentences about one name: before and after training, and beside a plain RNN."""
     with tg.no_grad():
         chances = tg.ops.softmax(net(name)).numpy()[0]
     answer = net.classes[int(chances.argmax())]
@@ -167,10 +170,16 @@ def explain(
     known = f"the census says {kind}" if name in census else "the census does not list it"
     print(f"{name}: the network says {answer} ({chances.max():.1%}), {known}.")
     flows = {}
-    for when, model in (("untrained", untrained), ("trained", net)):
+    for when, model in (("untrained", untrained), ("trained", net), ("as RNN", rnn)):
         flows[when] = tg.flow(loss_of(model, name, kind))
+    for when in ("untrained", "trained"):
         for path in draw(flows[when], name, when, out):
             print(f"  {path}")
+    kinds = visual.heatmap(
+        [flows["trained"], flows["as RNN"]], names=(type(net.rnn).__name__, "RNN"), tokens=list(name),
+        title=f"{name}: ‖∂L/∂h‖ at every letter, trained",
+    )  # fmt: skip
+    print(f"  {kinds.render(out / f'{name}-kinds.svg')}")
     decided = visual.influence(deciding(net, name), title=f"{name}: what the answer after letter s hangs on")
     print(f"  {decided.render(out / f'{name}-deciding.svg')}")
     for line in seen(flows["untrained"], flows["trained"], name):

@@ -39,7 +39,7 @@ def test_a_short_run_leaves_weights_pictures_and_three_lines(tmp_path, capsys):
     assert demo.main(["Ada", "--epochs", "1", "--hidden", "8", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "the 331 that are given to both count once" in said
-    assert "held out" in said and "always answering the larger class" in said
+    assert "held out" in said and "a plain RNN: " in said and "always answering the larger class" in said
     assert all(f"\n{number}. " in said for number in (1, 2, 3))
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
     pictures = [
@@ -47,7 +47,7 @@ def test_a_short_run_leaves_weights_pictures_and_three_lines(tmp_path, capsys):
         for what in ("cells", "gates", "heatmap")
         for when in ("trained", "untrained")
     ]
-    assert found == sorted([*pictures, "ada-deciding.svg", "names.safetensors"])
+    assert found == sorted([*pictures, "ada-kinds.svg", "ada-deciding.svg", "names.safetensors"])
     assert tg.load_network(tmp_path / "out" / "names.safetensors")("maria").shape == (1, 2)
 
 
