@@ -127,7 +127,7 @@ class _Recursion:
     end, `final` (N, S); `at_end` are the last step and the number of each sequence.
     """
 
-    name, primitive, fresh = "ctc", moved.primitive, True
+    name, primitive, send, fresh = "ctc", moved.primitive, None, True
     names, kinds = ("said", "log_p", "padded", "came"), (0, None, None, None)
 
     def __init__(self, start: Tensor, reach: Tensor, final: Tensor, at_end: tuple[Any, Any]) -> None:
