@@ -455,6 +455,10 @@ FAULTS = [
         '(WAIT + KEPT)',
     ),
     Fault(
+        "tests/examples/test_own_cell.py", "it writes what it did expect",
+        "examples/own_cell.py", "s=1 - ops.exp(", "s=ops.exp(",
+    ),
+    Fault(
         "tests/examples/test_results.py", "the table shows the best seed for the mean",
         "examples/results.py",
         'statistics.fmean(values)',

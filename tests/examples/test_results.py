@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from examples import order, results
+from examples.data import Missing
 from examples.tasks import Drawn
 
 PAGE = "# Title\n<!-- reached -->\nold\n<!-- end -->\nbetween\n<!-- shapes -->\nold\n<!-- end -->\n"
@@ -41,8 +43,6 @@ def test_a_line_of_the_table_has_mean_and_range_of_both_libraries(page):
 
 @pytest.mark.slow
 def test_a_run_that_was_made_is_not_made_again(page, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     small = replace(order.TASK, data=lambda seed: Drawn(order.draw, 2, seed))
     monkeypatch.setitem(results.TASKS, "order", lambda: small)
     log = tmp_path / "log.jsonl"
@@ -52,6 +52,19 @@ def test_a_run_that_was_made_is_not_made_again(page, tmp_path, monkeypatch):
     assert [json.loads(line)["shape"] for line in first.splitlines()] == [str(s) for s in order.TASK.shapes]
     results.main(given)
     assert log.read_text() == first
+
+
+def test_a_task_without_its_data_is_told_and_the_others_go_on(page, tmp_path, monkeypatch, capsys):
+    def away(seed):
+        raise Missing("this example needs the package aeon")
+
+    small = replace(order.TASK, data=lambda seed: Drawn(order.draw, 2, seed))
+    monkeypatch.setitem(results.TASKS, "order", lambda: small)
+    monkeypatch.setitem(results.TASKS, "vowels", lambda: replace(small, data=away))
+    given = ["vowels", "order", "--seeds", "1", "--no-torch", "--no-shapes", "--log", str(tmp_path / "log")]
+    assert results.main([*given, "--page", str(page)]) == 0
+    assert capsys.readouterr().err == "vowels: this example needs the package aeon\n"
+    assert [row["task"] for row in results.read(tmp_path / "log")] == ["order"]
 
 
 def test_an_unknown_task_is_refused(capsys):

@@ -199,6 +199,13 @@ def test_pairs_of_lines_become_words_that_were_met_twice(files):
     assert 1 < found.guessing() < len(found.known[1])
 
 
+def test_both_bibles_stand_verse_by_verse(there):
+    found = there(translation.pairs, None)
+    said = {" ".join(source): " ".join(target) for source, target in found.words}
+    assert said["y lloró jesús ."] == "jesus wept ."
+    assert max(len(side) for pair in found.words for side in pair) <= translation.LONGEST
+
+
 # -- training ------------------------------------------------------------------------------------------
 
 SMALL = {

@@ -150,8 +150,17 @@ def run(loss_fn=loss, data=None, **options):
         (lambda: run(schedule_each="batch"), ValueError, "schedule_each 'epoch' or 'step'"),
         (lambda: run(mode="least"), ValueError, "got 'epoch' and 'least'"),
         (lambda: run(metrics={"right": len}), ValueError, "validation data to measure right on"),
-        (lambda: run(monitor="right"), ValueError, r"one of \['loss', .* got 'right'"),
+        (lambda: run(monitor="right"), ValueError, r"one of \['gradient_norm', .* got 'right'"),
+        (
+            lambda: run(monitor="right", callbacks=[lambda run: None]),
+            ValueError, r"one of \['loss', .* got 'right'",
+        ),
+        (lambda: run(monitor="right", directory="x"), ValueError, "expected monitor to be one of"),
         (lambda: run(resume=True), ValueError, "a directory with resume"),
+        (
+            lambda: train.fit(made()[0], loss, *made()[1:], epochs=1, progress=False),
+            ValueError, "an optimizer of the model's parameters, got one that has none of them",
+        ),
         (
             lambda: run(schedule=lr_scheduler.ReduceLROnPlateau, schedule_each="step"),
             ValueError, "ReduceLROnPlateau with schedule_each='epoch'",
@@ -167,6 +176,13 @@ def test_what_does_not_fit_is_refused_in_one_sentence(call, kind, said, tmp_path
     with pytest.raises(kind, match=said) as error:
         call()
     assert "\n" not in str(error.value) and not os.listdir(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"a folder for the run, found a file at .*file"):
+        run(directory=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_without_safetensors_a_directory_says_what_brings_it(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.optim import Optimizer
 from tinygrad_rnn.optim.lr_scheduler import ReduceLROnPlateau
 from tinygrad_rnn.train.folder import Folder
-from tinygrad_rnn.train.loop import Loop
+from tinygrad_rnn.train.loop import FIGURES, Loop
 from tinygrad_rnn.train.run import Run
 
 
@@ -86,6 +86,12 @@ def fit(
         raise ValueError(f"expected validation data to measure {', '.join(metrics)} on, got none")
     if directory is None and (resume or checkpoint_every is not None):
         raise ValueError("expected a directory with resume or checkpoint_every, got none")
+    members = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if members.isdisjoint(map(id, model.parameters())):
+        raise ValueError("expected an optimizer of the model's parameters, got one that has none of them")
+    figures = {*FIGURES, *(metrics or {}), *(["validation_loss"] if validation is not None else [])}
+    if monitor is not None and monitor not in figures and not callbacks:
+        raise ValueError(f"expected monitor to be one of {sorted(figures)}, got {monitor!r}")
     if seed is not None:
         namespaces.manual_seed(seed)
     run = Run(model, optimizer, None if directory is None else Path(directory))

@@ -23,7 +23,8 @@ Record = dict[str, Any]
 class Folder:
     """The folder of a run; made if it is not there.
 
-    Raises FileExistsError where a run has left its checkpoint there and is not to be resumed.
+    Raises FileExistsError where a run has left its checkpoint there and is not to be resumed, and
+    NotADirectoryError where a file stands in its place.
     """
 
     def __init__(self, path: str | os.PathLike[str], resume: bool) -> None:
@@ -35,6 +36,8 @@ class Folder:
                 f"expected a folder without a run, found one in {self.path}: "
                 "pass resume=True to go on with it, or another directory"
             )
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"expected a folder for the run, found a file at {self.path}")
         self.path.mkdir(parents=True, exist_ok=True)
         for half_written in self.path.glob(".*.safetensors.*"):
             half_written.unlink()

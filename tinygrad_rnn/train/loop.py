@@ -30,6 +30,9 @@ from tinygrad_rnn.train.folder import Folder, Record
 from tinygrad_rnn.train.progress import Progress, told
 from tinygrad_rnn.train.run import Diverged, Run, interrupts
 
+FIGURES = ("loss", "gradient_norm", "learning_rate", "seconds", "per_second")
+"""What every record holds, beside the numbers of its epoch and step."""
+
 
 @dataclass
 class Loop:
