@@ -78,7 +78,7 @@ def send(g, node, xp, cotangents, owned, wanted):
 
 _TO_PARENT = """\
     parent = parents[{i}]
-    if parent in wanted{unless}:
+    if (wanted is None or parent in wanted){unless}:
         d = {rule}
         if d.shape != parent.shape or d.dtype is not parent.dtype:
             d = fit(d, node, parent, xp)

@@ -93,10 +93,10 @@ def sweep(
     aims, halt = set(targets or ()), set(stop)
     special = aims | halt
     order = ancestors(roots, halt) if order is None else order
-    wanted = set(order) if targets is None else _leading_to(order, aims)
+    wanted = None if targets is None else _leading_to(order, aims)  # None: whoever can be reached
     observer = mode.get().observer
     plain = not record and watch is None and observer is None
-    cotangents = {node: g for node, g in roots.items() if node in wanted}
+    cotangents = {node: g for node, g in roots.items() if wanted is None or node in wanted}
     owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
     kind: type | None = None
@@ -125,7 +125,7 @@ def sweep(
                 accumulate(node, g if record else _own(g, xp), record)
             if node.plan is None or node in aims:
                 found[node] = g if record or node in owned else _own(g, xp)
-            if node.plan is None or (targets is not None and wanted.isdisjoint(node.parents)):
+            if node.plan is None or (wanted is not None and wanted.isdisjoint(node.parents)):
                 if watch is not None:
                     watch(node, g, ())
                 continue
@@ -209,10 +209,12 @@ def _leading_to(order: list[Node], targets: set[Node]) -> set[Node]:
     return wanted
 
 
-def _settled(pulled: Sequence[Any], node: Node, wanted: set[Node], xp: Any) -> list[Any]:
+def _settled(pulled: Sequence[Any], node: Node, wanted: set[Node] | None, xp: Any) -> list[Any]:
     """What a node sends to each parent, as it arrives; None where nobody waits for it."""
     return [
-        None if d is None or parent not in wanted else fit(d, node, parent, xp)
+        fit(d, node, parent, xp)
+        if d is not None and type(parent) is Node and (wanted is None or parent in wanted)
+        else None
         for parent, d in zip(node.parents, pulled, strict=False)
     ]
 
