@@ -254,7 +254,12 @@ def several(
 ) -> tuple[Tensor, ...]:
     """The outputs of one operation, recorded."""
     whole = note(plan, parents, saved, tuple([(y.shape, y.dtype) for y in ys]), None)
-    return tuple(map(Tensor, ys, outputs(whole)))
+    made = []
+    for y, node in zip(ys, outputs(whole), strict=True):
+        tensor = object.__new__(Tensor)
+        tensor.data, tensor.node, tensor.origin = y, node, None
+        made.append(tensor)
+    return tuple(made)
 
 
 _TOOLS: dict[str, Any] = {

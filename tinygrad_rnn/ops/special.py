@@ -47,8 +47,14 @@ def _quotient(coefficients: tuple[Any, Any], x: Array) -> Array:
 
 
 _HALF = {char: np.array(0.5, char) for char in "efd"}
+_ONE = {char: np.array(1, char) for char in "efd"}
 
 
 def half(x: Array) -> Any:
     """½, for arithmetic with x: NumPy takes longer to read a Python number than to compute."""
     return _HALF.get(x.dtype.char, 0.5) if type(x) is np.ndarray else 0.5
+
+
+def one(x: Array) -> Any:
+    """1, for arithmetic with x."""
+    return _ONE.get(x.dtype.char, 1) if type(x) is np.ndarray else 1
