@@ -117,7 +117,7 @@ FAULTS = [
     Fault(
         "tests/ops/test_gradients.py", "tanh's rule forgets its one",
         "tinygrad_rnn/ops/functions.py",
-        'g * (1 - y * y)',
+        'g * (special.one(y) - y * y)',
         'g * (y * y)',
     ),
     Fault(
