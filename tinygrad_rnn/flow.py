@@ -109,8 +109,10 @@ class _Scale:
         local = [s for s in received if not self._is_next_step(s.user, vertex)]
         by_time: dict[int | None, float] = {}
         if vertex.kind == "parameter":
-            times = {self.vertices[s.user].time for s in received}
-            by_time = {t: self._norm(s for s in received if self.vertices[s.user].time == t) for t in times}
+            steps: dict[int | None, list[_Share]] = defaultdict(list)
+            for share in received:
+                steps[self.vertices[share.user].time].append(share)
+            by_time = {t: self._norm(shares) for t, shares in steps.items()}
         return _Weighed(norm, edges, self._norm(local), self._norm(future), by_time)
 
     def _sorted(self, received: list[_Share], level: Level) -> dict[tuple[str, int], list[_Share]]:

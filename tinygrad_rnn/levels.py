@@ -147,8 +147,9 @@ def _split_cells_into_gates(graph: Graph, groups: dict[str, str]) -> None:
         else:
             groups[v.id] = alone
     names: dict[str, str] = {}
+    taken: Counter[str] = Counter()
     for v_id in reversed(shared):
-        taken = sum(name.startswith(f"{cell[v_id]}.a") for name in names.values())
-        names[v_id] = f"{cell[v_id]}.a{taken + 1 if taken else ''}"
+        taken[cell[v_id]] += 1
+        names[v_id] = f"{cell[v_id]}.a{taken[cell[v_id]] if taken[cell[v_id]] > 1 else ''}"
     for v_id, own in groups.items():
         groups[v_id] = names.get(own, own)

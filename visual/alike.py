@@ -1,8 +1,9 @@
 """Steps that are built alike are laid out once.
 
 A network of ten thousand steps is a few steps many times over. Where steps in a row have the same vertices
-and edges, only some at either end of the run are laid out; between them each step is a copy of one of these,
-moved along x. That is the plan which laying out every step would give, for the work of a few.
+and edges, all of them or again and again after a period, only some at either end of the run are laid out;
+between them each step is a copy of one of these, moved along x. That is the plan which laying out every step
+would give, for the work of a few.
 
 Read `thinned` for which steps those are; `place` and `spread_out` put the copies into the plan.
 """
@@ -21,10 +22,12 @@ from visual.paths import Route, Wire
 
 LEAST = 16
 """Fewer steps than this are not worth a copy."""
+LONGEST = 16
+"""The longest period that is looked for: a loss at every tenth step, a cut at every eighth."""
 
 
 class Run(NamedTuple):
-    """Steps that are copies of one: `columns` of the column `model`."""
+    """Steps that are copies of one: `columns` of the column `model`, one in each period."""
 
     model: int
     columns: range
@@ -58,18 +61,36 @@ def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
     kinds: dict[tuple[object, ...], int] = {}
     runs, hidden = [], set[int]()
     numbers = [kinds.setdefault(tuple(found), len(kinds)) for found in built]
-    for _, group in groupby(range(len(numbers)), numbers.__getitem__):
-        first, *_, last = [*group] * 2
-        model, end = first + reach + 1, last - reach - 1
-        inner = range(model + reach + 1, end - reach)
+    for stretch, period in _stretches(numbers):
+        model, end = stretch.start + reach + 1, stretch.stop - reach - 2
+        inner = range(model + 2 * period + reach, end - reach)
         if len(inner) >= LEAST:
-            runs.append(Run(model, range(model + 1, end), vertices, links))
+            models = range(model, model + period)
+            runs += [Run(k, range(k + period, end, period), vertices, links) for k in models]
             hidden |= {*inner}
     if not runs:
         return whole, []
     gone = {v.id for k in hidden for v in vertices[k]}
     kept = tuple(x for x in whole.links if x.edge.source not in gone and x.edge.target not in gone)
     return replace(whole, nodes=tuple(v for v in whole.nodes if v.id not in gone), links=kept), runs
+
+
+def _stretches(numbers: Sequence[int]) -> Iterator[tuple[range, int]]:
+    """The stretches in which every number comes again after a period, the shortest that there is.
+
+    >>> list(_stretches([5, *[1, 2] * 20, 7]))
+    [(range(1, 41), 2)]
+    """
+    found: list[range] = []
+    for period in range(1, LONGEST + 1):
+        again = [a == b for a, b in zip(numbers, numbers[period:], strict=False)]
+        for same, group in groupby(range(len(again)), again.__getitem__):
+            first, *_, last = [*group] * 2
+            stretch = range(first, last + period + 1)
+            apart = all(stretch.stop <= other.start or other.stop <= stretch.start for other in found)
+            if same and len(stretch) >= LEAST + 2 * period and apart:
+                found.append(stretch)
+                yield stretch, period
 
 
 def _look(v: Vertex) -> tuple[object, ...]:
@@ -79,13 +100,16 @@ def _look(v: Vertex) -> tuple[object, ...]:
 
 
 def fits(plan: Grid, runs: Sequence[Run]) -> bool:
-    """Whether in this plan the model and its neighbour differ by their columns alone."""
+    """Whether the model and its first copy differ by their columns alone, and nothing timeless is beside."""
+    timeless = {rect.y for name, rect in plan.place.items() if plan.home[name][1] < 0}
     for run in runs:
-        here, before = run.vertices[run.model], run.vertices[run.model - 1]
-        dx = plan.slots[run.model].left - plan.slots[run.model - 1].left
-        for v, u in zip(here, before, strict=True):
+        if any(v.id in plan.place and plan.place[v.id].y in timeless for v in run.vertices[run.model]):
+            return False
+        copy = run.columns[0]
+        dx = plan.slots[copy].left - plan.slots[run.model].left
+        for v, u in zip(run.vertices[run.model], run.vertices[copy], strict=True):
             a, b = plan.place.get(v.id), plan.place.get(u.id)
-            if a is not None and b is not None and (abs(a.x - b.x - dx) > 1e-6 or a.y != b.y):
+            if a is not None and b is not None and (abs(b.x - a.x - dx) > 1e-6 or a.y != b.y):
                 return False
     return True
 

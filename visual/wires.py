@@ -95,7 +95,7 @@ def _sides(plan: Grid, source: str, target: str) -> tuple[str, str]:
 def _plug(plan: Grid, link: Link, here: str, there: str, side: str) -> _Plug:
     box, other = plan.place[here], plan.place[there]
     if side in ("top", "bottom"):
-        return _Plug(here, side, (other.x, 0.0), other, False)
+        return _Plug(here, side, (other.x, abs(other.y - box.y)), other, False)
     level = abs(box.y - other.y) < 1.0 or (plan.deep and there in plan.folds)
     level = level and plan.home[here][0] == plan.home[there][0]
     state = 1.0 if link.edge.via.endswith(".c") else 0.0

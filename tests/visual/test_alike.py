@@ -90,6 +90,29 @@ def test_steps_that_climb_are_not_copied(monkeypatch):
     assert_same(visual.draw(graph, fold=False), step_by_step(graph, monkeypatch))
 
 
+@pytest.mark.parametrize("period", [2, 3, 7])
+def test_what_comes_again_after_some_steps_is_copied_too(period, monkeypatch):
+    graph = network("lstm", 2, True, 30 * period, every=True)
+    losses = [
+        (Vertex(f"loss.t{t}", "mean", "output", "loss", time=t), Edge(f"l1.fwd.t{t}", f"loss.t{t}", norm=0.1))
+        for t in range(period - 1, 30 * period, period)
+    ]
+    nodes, edges = zip(*losses, strict=True)
+    graph = graph._replace(nodes=(*graph.nodes, *nodes), edges=(*graph.edges, *edges))
+    short, runs = alike.thinned(folded(graph, False))
+    assert len(runs) == period and len(short.nodes) < len(graph.nodes) / 2
+    drawn = visual.draw(graph, fold=False, gradients=True)
+    assert_same(drawn, step_by_step(graph, monkeypatch, gradients=True))
+
+
+def test_a_copy_makes_room_for_what_has_no_time(monkeypatch):
+    graph = network("gru", 1, False, STEPS)
+    tops = [Vertex(f"probe.t{t}", "mean", "op", time=t) for t in range(STEPS)]
+    reads = [Edge(f"l0.fwd.t{t}", f"probe.t{t}") for t in range(STEPS)]
+    graph = graph._replace(nodes=(*graph.nodes, *tops), edges=(*graph.edges, *reads))
+    assert_same(visual.draw(graph, fold=False), step_by_step(graph, monkeypatch))
+
+
 def test_a_bus_to_what_has_no_time_reaches_it_from_every_copy():
     y, _ = nn.GRU(2, 3)(tg.randn(STEPS, 1, 2))
     picture = visual.draw(ops.mean(y * y), fold=False)
