@@ -1,4 +1,4 @@
-"""A second call that starts from the state the first one ended in, step by step on the tape."""
+"""What goes on: a second call from the state of the first, and pictures after a backward."""
 
 from __future__ import annotations
 
@@ -49,3 +49,17 @@ def test_runs_at_the_same_times_share_their_cells_and_say_so():
     assert AGAIN in together.notes and AGAIN not in apart.notes
     assert {v.time for v in apart.quotient("cell").nodes if v.op == "cell"} == {0, 1, 2, 3, 4}
     assert {v.time for v in together.quotient("cell").nodes if v.op == "cell"} == {0, 1, 2}
+
+
+def test_what_backward_left_behind_is_never_drawn():
+    """A second backward doubles `.grad`; a picture is measured anew, and after a freed tape there is none."""
+    net = tg.nn.GRU(2, 3)
+    y, _ = net(tg.randn(4, 1, 2))
+    loss = (y * y).mean()
+    before = visual.draw(loss, gradients=True).rows
+    for _ in range(2):
+        loss.backward(retain_graph=True)
+    assert visual.draw(loss, gradients=True).rows == before
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        visual.draw(loss, gradients=True)
