@@ -7,10 +7,13 @@ import sys
 
 
 def limited(count: int) -> dict[str, str]:
-    """The environment of a process with so many threads for BLAS, OpenMP and XLA."""
+    """The environment of a process with so many threads for BLAS, OpenMP and XLA.
+
+    OpenBLAS's sleep after a product; as it comes, they spin for 20 ms and take the processors from others.
+    """
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     one = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if count == 1 else {}
-    return {**os.environ, **dict.fromkeys(names, str(count)), **one}
+    return {**os.environ, **dict.fromkeys(names, str(count)), "OPENBLAS_THREAD_TIMEOUT": "4", **one}
 
 
 def restart_limited(count: int) -> None:

@@ -24,7 +24,7 @@ from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 def test_the_numpy_loop_of_a_simple_network_is_what_one_would_write():
     written = numpy_emitter.emit(forward_schedule(program_of(CASES["rnn"]), True, numpy_emitter.ATOMS))
     assert written.source.splitlines()[-4:] == [
-        "        matmul(state0_before0, factor0, temp0)",
+        "        dot(state0_before0, factor0, temp0)",
         "        add(hoisted0_t2, temp0, state0_after1)",
         "        add(state0_after1, vector0, state0_after1)",
         "        tanh(state0_after1, state0_after1)",

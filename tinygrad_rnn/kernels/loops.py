@@ -147,7 +147,7 @@ class Kernel:
     def _weight_gradients(
         self, arrays: dict[str, Array], wanted: Mapping[str, Any], reverse: bool
     ) -> dict[str, Array]:
-        """Of each weight one product, or sum, over the rows of all steps."""
+        """Of each weight one product, or sum, over the rows of all steps; what two share is computed once."""
         shares: dict[str, list[_Share]] = {name: [] for name in wanted if name in arrays and name != "x"}
         for value, g in self.program.products:
             block = block_of(value.args[1])
@@ -155,13 +155,20 @@ class Kernel:
                 a, d = self._factor(value.args[0], arrays, reverse), self._all(g, arrays)
                 left, right = (d, a) if value.params["transposed"] else (a, d)
                 shares[block.array].append(_Share(block, left, right))
+        sums: dict[str, list[Any]] = {name: [] for name in shares}
         for leaf in self.program.sums:
             name = weight_name(leaf.weight)
             if name in shares:
-                shares[name].append(
-                    _Share(Block(name, (leaf.start, leaf.stop)), None, self._all(leaf.cotangent, arrays))
-                )
-        return {name: _summed(found, arrays[name]) for name, found in shares.items()}
+                block = Block(name, (leaf.start, leaf.stop))
+                shares[name].append(_Share(block, None, self._all(leaf.cotangent, arrays)))
+                sums[name].append((leaf.start, leaf.stop, leaf.cotangent))
+        made: dict[Any, Array] = {}
+        found = {}
+        for name, several in shares.items():
+            key = (arrays[name].shape, *sums[name]) if sums[name] else name
+            found[name] = made[key].copy() if key in made else _summed(several, arrays[name])
+            made[key] = found[name]
+        return found
 
     def _all(self, g: Symbol, arrays: Mapping[str, Array]) -> Array:
         """A cotangent for all steps (or, where it was summed on the way, that sum)."""

@@ -54,7 +54,9 @@ def get_num_threads() -> int:
 def set_num_threads(number: int) -> None:
     """Let the loops of recurrent layers use so many threads; results do not depend on it.
 
-    It says nothing to BLAS, which reads OMP_NUM_THREADS when NumPy is imported. Raises ValueError below 1.
+    It says nothing to BLAS, which reads OMP_NUM_THREADS when NumPy is imported. OpenBLAS's threads spin for
+    20 ms after a product and take the processors from the loops, unless OPENBLAS_THREAD_TIMEOUT is 4 by then.
+    Raises ValueError below 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_num_threads(2)
