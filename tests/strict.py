@@ -416,7 +416,7 @@ FUNCTIONS = words("""
     floor_divide full full_like greater greater_equal invert isfinite isinf isnan less less_equal
     linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul
     max maximum mean min minimum moveaxis multiply negative not_equal ones ones_like pad
-    permute_dims power prod remainder reshape roll round sign sin sinh split sqrt square squeeze
+    permute_dims power prod remainder reshape roll round shares_memory sign sin sinh split sqrt square squeeze
     stack std subtract sum swapaxes take tan tanh tile transpose tril triu var where zeros
     zeros_like
 """)

@@ -12,6 +12,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 @pytest.fixture
 def x():

@@ -7,8 +7,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
+from tinygrad_rnn.namespaces import to_numpy
 from tinygrad_rnn.rows import ENOUGH
 from tinygrad_rnn.sweep import sweep
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.fixture
@@ -42,8 +45,9 @@ def loss(xs, W, b):
 
 
 def by_hand(xs, W, b):
-    slopes = [1 - np.tanh(x.data @ W.data.T + b.data) ** 2 for x in xs]
-    return sum(s.T @ x.data for s, x in zip(slopes, xs, strict=True)), sum(s.sum(0) for s in slopes)
+    xs, W, b = [x.numpy() for x in xs], W.numpy(), b.numpy()
+    slopes = [1 - np.tanh(x @ W.T + b) ** 2 for x in xs]
+    return sum(s.T @ x for s, x in zip(slopes, xs, strict=True)), sum(s.sum(0) for s in slopes)
 
 
 def test_many_small_steps_are_one_product(rng, called):
@@ -52,7 +56,7 @@ def test_many_small_steps_are_one_product(rng, called):
     dW, db = tg.grad(loss(xs, W, b), [W, b])
     assert called == [80]
     for ours, theirs in zip((dW, db), by_hand(xs, W, b), strict=True):
-        np.testing.assert_allclose(ours.data, theirs, rtol=1e-12)
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-12)
 
 
 def test_no_more_rows_are_collected_than_make_a_product_large(rng, called):
@@ -61,7 +65,7 @@ def test_no_more_rows_are_collected_than_make_a_product_large(rng, called):
     loss(xs, W, b).backward()
     assert len(called) == 3 and max(called) < 2 * ENOUGH
     for w, theirs in zip((W, b), by_hand(xs, W, b), strict=True):
-        np.testing.assert_allclose(w.grad.data, theirs, rtol=1e-11)
+        np.testing.assert_allclose(w.grad.numpy(), theirs, rtol=1e-11)
 
 
 def test_what_is_promised_adds_to_what_is_there_in_any_order(rng):
@@ -80,7 +84,7 @@ def test_what_is_promised_adds_to_what_is_there_in_any_order(rng):
     ours = mixed(ops.linear)
     theirs = mixed(lambda x, W, b: x @ W.T + b)
     for a, c in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a.data, c.data, rtol=1e-12)
+        np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4, 3), (0, 3)])
@@ -90,15 +94,15 @@ def test_inputs_that_are_no_small_matrix(rng, shape):
     tg.check_grads(lambda W, b: ops.linear(x, W, b) + ops.linear(x * 2, W, b), W, b)
 
 
-def test_who_looks_at_every_step_gets_every_step(rng, called):
+def test_who_looks_at_every_step_gets_every_step(rng, called, xp):
     W, b = weights(rng)
     y = loss(steps(rng, 5), W, b)
     seen = []
-    sweep({y.node: np.ones(())}, np, keep=True, watch=lambda node, g, sent: seen.extend(
+    sweep({y.node: xp.ones(())}, xp, keep=True, watch=lambda node, g, sent: seen.extend(
         d for parent, d in zip(node.parents, sent, strict=False) if parent is W.node
     ))  # fmt: skip
     assert called == [4] * 5
-    np.testing.assert_allclose(sum(seen), tg.grad(y, W).data, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(sum(seen)), tg.grad(y, W).numpy(), rtol=1e-12)
 
 
 def test_a_second_sweep_and_second_order_give_the_same(rng):
@@ -107,8 +111,8 @@ def test_a_second_sweep_and_second_order_give_the_same(rng):
     once, twice = (tg.grad(y, [W, b], retain_graph=True) for _ in range(2))
     recorded = tg.grad(y, [W, b], create_graph=True)
     for a, c, d in zip(once, twice, recorded, strict=True):
-        np.testing.assert_array_equal(a.data, c.data)
-        np.testing.assert_allclose(a.data, d.data, rtol=1e-12)
+        np.testing.assert_array_equal(a.numpy(), c.numpy())
+        np.testing.assert_allclose(a.numpy(), d.numpy(), rtol=1e-12)
 
 
 def test_a_hook_of_the_weight_sees_the_whole_sum(rng):
@@ -116,4 +120,4 @@ def test_a_hook_of_the_weight_sees_the_whole_sum(rng):
     xs = steps(rng, 5)
     W.register_hook(lambda g: g * 2)
     loss(xs, W, b).backward()
-    np.testing.assert_allclose(W.grad.data, 2 * by_hand(xs, W, b)[0], rtol=1e-12)
+    np.testing.assert_allclose(W.grad.numpy(), 2 * by_hand(xs, W, b)[0], rtol=1e-12)

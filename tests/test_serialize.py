@@ -13,6 +13,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn, serialize
 
 
+@pytest.mark.usefixtures("device")
 def test_what_is_saved_comes_back_with_its_metadata(tmp_path):
     state = {
         "a": tg.randn(3, 2), "turned": tg.tensor(np.arange(6.0).reshape(2, 3).T), "scalar": tg.tensor(2.0),

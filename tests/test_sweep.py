@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import namespaces, ops
 from tinygrad_rnn.broadcasting import stretched
+from tinygrad_rnn.namespaces import to_numpy
 from tinygrad_rnn.scope import here
 from tinygrad_rnn.sweep import sweep
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.fixture
@@ -28,16 +31,16 @@ def test_unbroadcasting_undoes_broadcasting(shape, data):
         data.draw(st.integers(0, len(shape))) :
     ]
     w = tg.tensor(np.ones(small), requires_grad=True)
-    y = w + np.zeros(tuple(shape))
+    y = w + tg.tensor(np.zeros(tuple(shape)))
     g = np.random.default_rng(0).standard_normal(y.shape)
-    y.backward(g)
+    y.backward(tg.tensor(g))
     assert w.grad.shape == small
-    np.testing.assert_allclose(w.grad.data.sum(), g.sum(), atol=1e-12)
+    np.testing.assert_allclose(w.grad.numpy().sum(), g.sum(), atol=1e-12)
     one = np.zeros(small)
     if one.size:
         one.flat[0] = 1
         np.testing.assert_allclose(
-            w.grad.data.flat[0], (g * (one + np.zeros(tuple(shape)))).sum(), atol=1e-12
+            w.grad.numpy().flat[0], (g * (one + np.zeros(tuple(shape)))).sum(), atol=1e-12
         )
 
 
@@ -69,10 +72,10 @@ def test_an_error_before_the_sweep_leaves_the_other_half_of_the_tape_alone(x):
 
 
 def test_third_order(x):
-    y = (x**4).sum()
-    for expected in (4 * x.data**3, 12 * x.data**2, 24 * x.data):
+    y, v = (x**4).sum(), x.numpy()
+    for expected in (4 * v**3, 12 * v**2, 24 * v):
         y = tg.grad(y, x, create_graph=True)
-        np.testing.assert_allclose(y.data, expected, rtol=1e-6)
+        np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)
         y = y.sum()
 
 
@@ -88,7 +91,7 @@ def test_second_order_through_several_outputs_whose_rule_uses_them():
 
     def first_and_second(s, c):
         g = tg.grad((s * s * c + s).sum(), x, create_graph=True)
-        return g.data, tg.grad((g * g * s).sum(), x).data
+        return g.numpy(), tg.grad((g * g * s).sum(), x).numpy()
 
     ours, theirs = first_and_second(*sincos(x)), first_and_second(ops.sin(x), ops.cos(x))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
@@ -113,13 +116,13 @@ def test_backward_nodes_stand_where_their_forward_stood(x):
     assert here.scope.time is None
 
 
-def test_watch_sees_every_node_in_the_order_of_bptt_and_what_it_sends(x):
+def test_watch_sees_every_node_in_the_order_of_bptt_and_what_it_sends(x, xp):
     y = (ops.tanh(x) * x).sum()
     seen = []
-    sweep({y.node: np.ones((), "f")}, np, keep=True, watch=lambda n, g, sent: seen.append((n, g, list(sent))))
+    sweep({y.node: xp.ones((), "f")}, xp, keep=True, watch=lambda n, g, sent: seen.append((n, g, list(sent))))
     assert [n.plan and n.plan.name for n, *_ in seen] == ["sum", "multiply", "tanh", None]
     total = seen[-1][1]
-    np.testing.assert_allclose(total, seen[1][2][1] + seen[2][2][0])
+    np.testing.assert_allclose(to_numpy(total), to_numpy(seen[1][2][1] + seen[2][2][0]))
 
 
 # -- hooks ---------------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def test_hooks_run_on_the_tape_with_create_graph(x):
     handle = y.register_hook(lambda g: g * y)
     g = tg.grad(y.sum(), x, create_graph=True)  # 2x · x²
     handle.remove()
-    np.testing.assert_allclose(tg.grad(g.sum(), x).data, 6 * x.data**2)
+    np.testing.assert_allclose(tg.grad(g.sum(), x).numpy(), 6 * x.numpy() ** 2)
 
 
 def test_retain_grad_keeps_an_intermediate_gradient(x):

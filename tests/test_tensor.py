@@ -8,6 +8,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def test_leaves_and_results():
     x = tg.tensor([1.0], requires_grad=True)
@@ -25,21 +27,21 @@ def test_requires_grad_can_be_switched_on_and_off_a_leaf():
     assert not x.requires_grad_(False).requires_grad
 
 
-def test_detach_shares_memory_and_cuts():
+def test_detach_shares_memory_and_cuts(xp):
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     h = tg.label(h=x * 2)
     cut = h.detach()
-    assert np.shares_memory(cut.data, h.data) and not cut.requires_grad
+    assert xp.shares_memory(cut.data, h.data) and not cut.requires_grad
     assert cut.origin.cut and cut.origin.name == "h" and cut.origin.key == h.node.order
     assert tg.grad((h * cut).sum(), x).tolist() == [4.0, 8.0]
 
 
-def test_clone_and_to_are_recorded():
+def test_clone_and_to_are_recorded(device, xp):
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = x.clone()
-    assert not np.shares_memory(x.data, y.data)
+    assert not xp.shares_memory(x.data, y.data)
     z = y.to("float64")
-    assert z.dtype == np.float64 and x.to("cpu") is x
+    assert z.dtype == np.float64 and x.to(device) is x
     z.sum().backward()
     assert x.grad.dtype == np.float32
 
@@ -61,6 +63,7 @@ def test_label_names_and_returns():
     assert tg.label(c=a) is a and a.name == "c"
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize(("make", "shown"), [
     (lambda: tg.tensor([1.0, 2.0]), "tensor([1., 2.])"),
     (lambda: tg.tensor(1), "tensor(1)"),

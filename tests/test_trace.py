@@ -8,6 +8,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, ops
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def chain(steps: int):
     h = tg.tensor([0.5], requires_grad=True)
@@ -93,6 +95,7 @@ def test_tracing_needs_a_recorded_tensor():
         tg.trace(3)
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
 def test_ten_thousand_steps_are_traced_without_recursion():
     graph = tg.trace(chain(10_000))
     assert len(graph.nodes) == 10_001

@@ -35,6 +35,7 @@ def test_it_is_the_loop_written_out_by_hand():
     assert not net.training
 
 
+@pytest.mark.usefixtures("device")
 def test_a_seed_makes_a_run_repeatable_to_the_bit():
     found = []
     for seed in (1, 1, 2):
@@ -74,6 +75,7 @@ def test_validation_and_metrics_are_means_over_sequences_without_dropout():
     assert run.records[-1]["right"] == pytest.approx(right(net, whole))
 
 
+@pytest.mark.usefixtures("device")
 def test_what_looks_on_does_not_change_the_training(tmp_path):
     net, optimizer, data = made(dropout=0.5)
     train.fit(net, loss, optimizer, data, epochs=3, seed=0, **quiet)

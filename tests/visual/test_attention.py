@@ -9,6 +9,8 @@ import visual
 from visual.picture import Strip, Text
 from visual.style import style
 
+pytestmark = pytest.mark.usefixtures("device")
+
 SOURCE, TARGET = ["la", "luz", "."], ["the", "light"]
 
 

@@ -9,6 +9,8 @@ import visual
 from tinygrad_rnn import nn
 from visual.picture import Group
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 class Hybrid(nn.Module):
     """Convolution over time, a recurrent layer in both directions, attention on top."""

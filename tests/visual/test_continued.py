@@ -33,6 +33,7 @@ def test_a_state_that_is_handed_on_is_drawn_at_every_level(kind, layers, both, l
     assert b"nan" not in picture.pipe("svg")
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_hands_the_state_on_stands_above_the_rows_and_in_no_other_box(layers):
     picture = visual.draw(twice("LSTM", layers, False), gradients=True)

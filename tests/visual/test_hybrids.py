@@ -38,6 +38,7 @@ def test_every_vertex_has_its_box(make, level):
     assert "<svg" in picture.pipe("svg").decode() and len(picture.boxes) > 5
 
 
+@pytest.mark.usefixtures("device")
 def test_the_decoder_stands_right_of_the_encoder_and_above_it():
     picture = visual.draw(LOSSES["sequence to sequence"](), level="cell")
     boxes = {box.id: box for box in picture.boxes}

@@ -26,6 +26,7 @@ def reached(graph):
     return {(a, b) for a, b in direct | through if a in cells and b in cells}
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_unrolling_the_rolled_network_gives_the_tape(kind, bidirectional, rng):

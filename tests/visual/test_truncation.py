@@ -27,6 +27,7 @@ def truncated(kind, steps, cuts):
     return losses
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("kind", ["RNNCell", "GRUCell", "LSTMCell"])
 def test_cuts_are_the_detach_calls_and_no_gradient_crosses(kind, rng):
     for _ in range(4):

@@ -297,7 +297,8 @@ class Loop:
         if self.folder is None:
             return
         for name, value in self.run.model.state_dict().items():
-            if value.dtype.kind == "f" and not namespaces.namespace(value.data).isfinite(value.data).all():
+            xp = namespaces.namespace(value.data)
+            if value.dtype.kind == "f" and not xp.isfinite(value.data).all().item():
                 came = f"NaN or infinity in {name} after step {self.run.step}"
                 raise Diverged(f"expected finite weights to save, got {came}; {self._kept()}")
         self.folder.save(self.state())
