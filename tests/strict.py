@@ -10,7 +10,8 @@ what a device array cannot do or should not be asked:
 
 What may be asked but makes the program wait or moves data is counted in `counts`: "sync" (`item`, `get`, a
 boolean index, …), "upload", "download"; and what the device was given: "launch", "kernel", "graph".
-Streams can be captured into graphs, which run what they saw.
+Streams can be captured into graphs, which run what they saw. Work runs in the order of the program, so a
+missing event does no harm here: an array used on another stream before its event is a RuntimeError instead.
 Kernels (`RawModule`) are compiled as C++ by `tests.host_cuda` and run in the place of the device.
 """
 
@@ -37,6 +38,7 @@ GPUS = 2
 
 class _Current(threading.local):
     device = 0
+    stream: Stream
     graph: Graph | None = None
 
 
@@ -114,11 +116,18 @@ def _method(name: str) -> Callable[..., Any]:
 class ndarray:
     """An array of the device."""
 
-    __slots__ = ("__weakref__", "base", "device", "host")
+    __slots__ = ("__weakref__", "base", "device", "host", "made", "readers")
     __array_ufunc__ = None
 
     def __init__(self, host: np.ndarray, device: int, base: ndarray | None = None) -> None:
         self.host, self.device, self.base = host, Device(device), base
+        self.made, self.readers = (
+            _current.stream.allocate() if base is None else (base.made, base.readers)
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "readers", None) and self.base is None:
+            self.made[0].freed.append(self.readers)
 
     shape = property(lambda self: self.host.shape)
     ndim = property(lambda self: self.host.ndim)
@@ -232,6 +241,7 @@ def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     owners: dict[int, ndarray] = {}
     given, named = _hosted(args, owners), {k: _hosted(v, owners) for k, v in kwargs.items()}
     counts["launch"] += 1
+    _current.stream.clock += 1
     if _current.graph is not None and "out" in kwargs:
         if not named["out"].flags.c_contiguous:
             raise RuntimeError("expected a contiguous result while a stream is being captured")
@@ -251,6 +261,9 @@ def _hosted(value: Any, owners: dict[int, ndarray]) -> Any:
             there = f"{value.device.id}, current is {_current.device}"
             raise ValueError(f"array device must be the current device: array on {there}")
         owners[id(_root(value.host))] = value if value.base is None else value.base
+        if value.made[0] is not _current.stream and _current.graph is None:
+            _current.stream.expect(*value.made)
+            value.readers[_current.stream] = _current.stream.clock
         return value.host
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -369,25 +382,43 @@ class Graph:
 
 
 class Stream:
-    """The order of a device's work; here, the order of the program."""
+    """The order of a device's work; memory that is freed goes back to the stream it was made on."""
 
     def __init__(self, non_blocking: bool = False) -> None:
-        pass
+        self.clock = 0
+        self.waited: dict[Stream, int] = {}
+        self.freed: list[dict[Stream, int]] = []
+        self._before: list[Stream] = []
 
     def __enter__(self) -> Stream:
+        self._before.append(_current.stream)
+        _current.stream = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        _current.stream = self._before.pop()
+
+    def expect(self, other: Stream, clock: int) -> None:
+        """RuntimeError unless this stream has waited for what `other` was given up to `clock`."""
+        if self.waited.get(other, 0) < clock:
+            raise RuntimeError("expected to wait for an event: another stream may be at work on this memory")
+
+    def allocate(self) -> tuple[tuple[Stream, int], dict[Stream, int]]:
+        """When the memory of a new array was made and who reads it; it may be some that was just freed."""
+        for reader, clock in self.freed.pop().items() if self.freed else ():
+            self.expect(reader, clock)
+        self.clock += 1
+        return (self, self.clock), {}
 
     def synchronize(self) -> None:
         _wait()
 
-    def wait_event(self, event: Any) -> None:
-        pass
+    def wait_event(self, event: tuple[Stream, int]) -> None:
+        other, clock = event
+        self.waited[other] = max(clock, self.waited.get(other, 0))
 
-    def record(self, event: Any = None) -> Any:
-        return event
+    def record(self) -> tuple[Stream, int]:
+        return self, self.clock
 
     def begin_capture(self) -> None:
         _current.graph = Graph()
@@ -396,6 +427,9 @@ class Stream:
         made, _current.graph = _current.graph, None
         assert made is not None
         return made
+
+
+_Current.stream = Stream()
 
 
 def run_kernel(function: Callable[..., None], *args: Any) -> None:
@@ -453,7 +487,7 @@ cupy = _module(
     random=_module("cupy.random", default_rng=Generator, Generator=Generator),
     cuda=_module(
         "cupy.cuda", runtime=_runtime, Device=Device, Stream=Stream, Graph=Graph,
-        get_current_stream=Stream, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        get_current_stream=lambda: _current.stream, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     ),
 )  # fmt: skip
 MODULES = {

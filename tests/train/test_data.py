@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests import strict
 from tinygrad_rnn import train
 
 
@@ -147,6 +148,19 @@ def test_a_prefetch_that_is_left_stops_its_thread():
     assert [next(ahead), next(ahead)] == [0, 1] and threading.active_count() == before + 1
     ahead.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("left_after", [3, 100])
+def test_prefetched_batches_travel_beside_the_computation_and_nothing_waits(left_after, rng):
+    x = ragged(rng)
+    expected = [batch.x.numpy() for batch in train.Batches(x, range(50), batch_size=8)]
+    with strict.installed(), tg.device("cuda"), strict.counted() as counts:
+        data = train.Batches(x, range(50), batch_size=8, prefetch=2)
+        read = [(batch.x * 2, batch.y + 1) for batch in itertools.islice(data, left_after)]
+    assert counts["sync"] == counts["download"] == 0
+    assert counts["upload"] == 2 * 7 if left_after > 7 else counts["upload"] >= 2 * left_after
+    for (twice, _), host in zip(read, expected, strict=left_after > 7):
+        np.testing.assert_array_equal(twice.numpy(), 2 * host)
 
 
 def test_batches_are_made_on_the_default_device_of_who_asks(device):

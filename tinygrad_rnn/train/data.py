@@ -10,13 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_rnn import namespaces
 from tinygrad_rnn.tensor import Tensor, raw
+from tinygrad_rnn.train.feed import Feed
 
 T = TypeVar("T")
 Indices = np.ndarray[Any, Any]
@@ -38,19 +41,25 @@ class Batch:
 
 
 class _Loader:
-    """What loaders share: batches are put together as arrays, ahead if asked; Tensors are made at the end."""
+    """What loaders share: batches are put together and brought to the device, by a thread if asked."""
 
     prefetch: int
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of that epoch, in its order, from number `start` on."""
-        made = (self._made(plan) for plan in self._plans(epoch)[start:])
-        ahead = prefetch(made, self.prefetch) if self.prefetch else made
-        try:
-            for batch in ahead:
-                yield replace(batch, x=_tensor(batch.x), y=_tensor(batch.y))
-        finally:
-            ahead.close()
+        device = namespaces.get_default_device()
+        plans = self._plans(epoch)[start:]
+        if not self.prefetch:
+            yield from (self._on(device, plan) for plan in plans)
+            return
+        feed = Feed(device)
+        sent = (feed.send(partial(self._on, device, plan)) for plan in plans)
+        with closing(prefetch(sent, self.prefetch)) as ahead:
+            yield from (feed.receive(*batch) for batch in ahead)
+
+    def _on(self, device: str, plan: Any) -> Batch:
+        batch = self._made(plan)
+        return replace(batch, x=_tensor(batch.x, device), y=_tensor(batch.y, device))
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -76,7 +85,7 @@ class Batches(_Loader):
         batch_first: (N, T, …) instead of (T, N, …).
         sequence_targets: whether y are sequences; by default, whether their lengths differ or are those of x.
         target_padding: another value to pad y with.
-        prefetch: how many batches a thread puts together ahead.
+        prefetch: how many batches a thread puts together ahead, and brings to the GPU while it computes.
 
     Raises:
         ValueError: no sequences, an empty one, as many x as y not, shapes that differ otherwise.
@@ -285,11 +294,11 @@ def _array(values: Any) -> Any:
     return namespaces.to_numpy(namespaces.asarray(raw(values), device="cpu"))
 
 
-def _tensor(values: Any) -> Any:
-    """An array as a Tensor on the default device; anything else as it is."""
+def _tensor(values: Any, device: str) -> Any:
+    """An array as a Tensor on that device; anything else as it is."""
     if not isinstance(values, np.ndarray):
         return values
-    return Tensor(namespaces.asarray(values, device=namespaces.get_default_device()))
+    return Tensor(namespaces.asarray(values, device=device))
 
 
 def _lengths(sequences: Sequence[Any], name: str) -> Indices:
