@@ -37,3 +37,9 @@ def test_it_says_which_kernels_run_and_where_pictures_are_made(monkeypatch, tmp_
     with emitter("numpy"):
         found = doctor.report()
     assert "loops of NumPy calls, since Numba is missing" in found and "Graphviz's dot is missing" in found
+
+
+def test_it_names_the_extra_that_brings_a_missing_package(monkeypatch):
+    found = doctor.importlib.util.find_spec
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name != "tqdm" and found(name))
+    assert "tqdm is not installed (pip install 'tinygrad-rnn[train]')" in doctor.report()
