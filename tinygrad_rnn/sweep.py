@@ -45,7 +45,6 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     seen = set(roots)
     found = list(seen)
     halt = set(stop)
-    last_write = namespaces.last_write[0]
     for node in found:  # which grows meanwhile
         if halt and node in halt:
             continue
@@ -54,13 +53,16 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
                 f"the tape behind this value was freed by an earlier backward (at {describe(node)}): "
                 "pass retain_graph=True to that one to keep it"
             )
-        if node.order < last_write:
-            _check_unwritten(node)
         for parent in node.parents:
             if type(parent) is Node and parent not in seen:
                 seen.add(parent)
                 found.append(parent)
     found.sort(key=attrgetter("order"), reverse=True)
+    for node in reversed(found):
+        if node.order > namespaces.last_write[0]:
+            break
+        if node not in halt:
+            _check_unwritten(node)
     return found
 
 

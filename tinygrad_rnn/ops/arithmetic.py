@@ -13,7 +13,7 @@ __all__ = [
 @primitive
 def add(xp, a, b, /):
     """a + b."""
-    return xp.add(a, b)
+    return a + b
 
 
 add.vjp(a=lambda g: g, b=lambda g: g)
@@ -22,7 +22,7 @@ add.vjp(a=lambda g: g, b=lambda g: g)
 @primitive
 def subtract(xp, a, b, /):
     """a - b."""
-    return xp.subtract(a, b)
+    return a - b
 
 
 subtract.vjp(a=lambda g: g, b=lambda g: -g)
@@ -31,7 +31,7 @@ subtract.vjp(a=lambda g: g, b=lambda g: -g)
 @primitive
 def multiply(xp, a, b, /):
     """a·b."""
-    return xp.multiply(a, b)
+    return a * b
 
 
 multiply.vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
@@ -40,7 +40,7 @@ multiply.vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
 @primitive
 def divide(xp, a, b, /):
     """a / b."""
-    return xp.divide(a, b)
+    return a / b
 
 
 divide.vjp(a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
@@ -49,7 +49,7 @@ divide.vjp(a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
 @primitive
 def floor_divide(xp, a, b, /):
     """a / b, rounded down; its gradient is zero."""
-    return xp.floor_divide(a, b)
+    return a // b
 
 
 floor_divide.vjp(a=lambda g, xp: xp.zeros_like(g), b=lambda g, xp: xp.zeros_like(g))
@@ -58,7 +58,7 @@ floor_divide.vjp(a=lambda g, xp: xp.zeros_like(g), b=lambda g, xp: xp.zeros_like
 @primitive
 def remainder(xp, a, b, /):
     """a - b·floor(a / b), with the sign of b."""
-    return xp.remainder(a, b)
+    return a % b
 
 
 remainder.vjp(a=lambda g: g, b=lambda g, xp, a, b: -g * xp.floor(a / b))
@@ -67,7 +67,7 @@ remainder.vjp(a=lambda g: g, b=lambda g, xp, a, b: -g * xp.floor(a / b))
 @primitive
 def negative(xp, x, /):
     """-x."""
-    return xp.negative(x)
+    return -x
 
 
 negative.vjp(x=lambda g: -g)
