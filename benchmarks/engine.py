@@ -1,9 +1,9 @@
 """The engine beside its peers: `python -m benchmarks.engine`.
 
-One process, one BLAS thread, all contenders in turn in every round, medians over the rounds of processor
-time (the clock on the wall would measure what else the machine is doing); ratios to PyTorch eager, and to the
-same arithmetic by hand in NumPy. A peer that is not installed is named and left out. Memory and import time
-are taken in fresh processes.
+One BLAS thread, all contenders in turn in every round, each in a process of its own; medians over the rounds
+of processor time (the clock on the wall would measure what else the machine is doing); ratios to PyTorch
+eager, and to the same arithmetic by hand in NumPy. A peer that is not installed is named and left out. Memory
+and import time are taken in fresh processes.
 
 The network is the one that DESIGN.md promises figures for: an LSTM written out with elementary operations
 (T = 50, B = 8, H = 32, float32), forward and backward. Every contender computes the same loss and is
@@ -16,6 +16,7 @@ import argparse
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -24,6 +25,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -224,38 +226,62 @@ def present() -> tuple[dict[str, Callable[..., Step]], list[str]]:
 # -- measuring -----------------------------------------------------------------------------------------
 
 
-def interleaved(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, all of them in turn in every round.
+def turn(run: Callable[[], Any]) -> list[float]:
+    """Seconds of two runs, after one that brings back into the caches what others have driven out."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return taken[1:]
 
-    A turn is three runs, as in training one step follows another, and the first is not counted: it brings
-    back into the caches what the others have driven out.
-    """
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+
+def interleaved(turns: dict[str, Callable[[], list[float]]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, all of them in turn in every round."""
+    taken: dict[str, list[float]] = {name: [] for name in turns}
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
-            for name, run in runs.items():
-                run()
-                for _ in range(2):
-                    start = time.process_time()
-                    run()
-                    taken[name].append(time.process_time() - start)
+            for name, take in turns.items():
+                taken[name] += take()
     finally:
         gc.enable()
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+def _compete(name: str, pipe: Any) -> None:
+    """In a process of its own: send the gradients, then the times of a turn whenever one is asked for."""
+    run = CONTENDERS[name][1](**problem(50, 8, 32))
+    pipe.send(run())
+    gc.collect()
+    gc.disable()
+    while pipe.recv():
+        pipe.send(turn(run))
+
+
 def unrolled_lstm(rounds: int) -> dict[str, float]:
-    """Seconds per forward and backward; every contender's gradients are compared first."""
-    makers, _ = present()
-    data = problem(50, 8, 32)
-    runs = {name: make(**data) for name, make in makers.items()}
-    right = runs["NumPy by hand"]()
-    for name, run in runs.items():
-        for ours, theirs in zip(right, run(), strict=True):
+    """Seconds per forward and backward; every contender's gradients are compared first.
+
+    Each has a process of its own, for a library that leaves the heap in pieces slows down those beside it.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pipes = {name: spawn.Pipe() for name in present()[0]}
+    for name, (_, far) in pipes.items():
+        spawn.Process(target=_compete, args=(name, far), daemon=True).start()
+
+    def asked(pipe: Any) -> list[float]:
+        pipe.send(True)
+        return pipe.recv()  # type: ignore[no-any-return]
+
+    found = {name: near.recv() for name, (near, _) in pipes.items()}
+    for name, gradients in found.items():
+        for ours, theirs in zip(found["NumPy by hand"], gradients, strict=True):
             np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-5, err_msg=name)
-    return interleaved(runs, rounds)
+    taken = interleaved({name: partial(asked, near) for name, (near, _) in pipes.items()}, rounds)
+    for near, _ in pipes.values():
+        near.send(False)
+    return taken
 
 
 def elementwise(rounds: int) -> dict[str, float]:
@@ -279,7 +305,7 @@ def elementwise(rounds: int) -> dict[str, float]:
         return run
 
     runs = {f"{name} {i}": many(call) for name, pair in pairs.items() for i, call in enumerate(pair)}
-    taken = interleaved(runs, rounds)
+    taken = interleaved({name: partial(turn, run) for name, run in runs.items()}, rounds)
     return {name: 1e3 * (taken[f"{name} 0"] - taken[f"{name} 1"]) for name in pairs}
 
 
@@ -292,7 +318,7 @@ def growth(rounds: int, long: int = 10_000) -> dict[str, float]:
             short = makers[name](**problem(100, 8, 32))
             runs[f"{name} short"] = short
             runs[f"{name} long"] = makers[name](**problem(long, 8, 32))
-    taken = interleaved(runs, rounds)
+    taken = interleaved({name: partial(turn, run) for name, run in runs.items()}, rounds)
     names = [name.removesuffix(" short") for name in runs if name.endswith(" short")]
     return {name: taken[f"{name} long"] / taken[f"{name} short"] * 100 / long for name in names}
 
