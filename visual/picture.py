@@ -206,16 +206,7 @@ class Picture:
     def render(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture to `path`, whole or not at all, in the format that its suffix names."""
         path = Path(path)
-        content = self.pipe(path.suffix.removeprefix(".").lower())
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_whole(path, self.pipe(path.suffix.removeprefix(".").lower()))
         return path
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -223,7 +214,7 @@ class Picture:
         path = Path(path)
         if path.suffix not in (".dot", ".gv"):
             raise ValueError(f"expected a path that ends in .dot or .gv, got {str(path)!r}")
-        path.write_text(self.source, encoding="utf-8")
+        write_whole(path, self.source.encode())
         return path
 
     def view(self) -> Path:
@@ -293,6 +284,19 @@ def bezier(points: Sequence[Point]) -> tuple[Point, ...]:
     (x0, y0), (x1, y1) = points
     dx, dy = (x1 - x0) / 3, (y1 - y0) / 3
     return (x0, y0), (x0 + dx, y0 + dy), (x1 - dx, y1 - dy), (x1, y1)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file, or leave what was there: under another name first, then renamed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
 
 
 def _umask() -> int:

@@ -6,6 +6,7 @@ for `train.fit` that leaves them beside the run.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from visual.picture import write_whole
 from visual.plots import _axes, _image
 
 Log = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
@@ -22,7 +24,8 @@ Log = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 def plot_training(run: Any) -> None:
     """Write learning.png into the run's folder and, where a probe is measured, flow.png; a callback.
 
-    Raises ValueError for a run without a folder.
+    Raises ValueError for a run without a folder, OSError where there is no room for them; a plot that was
+    there before is then still whole.
     """
     if run.directory is None:
         raise ValueError("expected a run with a directory to leave its plots in, got one without")
@@ -32,9 +35,15 @@ def plot_training(run: Any) -> None:
     if "flow" in run.records[-1]:
         plots["flow"] = plot_flow
     for name, plot in plots.items():
-        ax = plot(run.records)
-        ax.figure.savefig(run.directory / f"{name}.png", dpi=150)
+        ax, page, path = plot(run.records), io.BytesIO(), run.directory / f"{name}.png"
+        ax.figure.savefig(page, dpi=150)
         pyplot.close(ax.figure)
+        try:
+            write_whole(path, page.getvalue())
+        except OSError as error:
+            raise OSError(
+                error.errno, f"expected to write {path}, got: {error.strerror}; the run itself is saved"
+            ) from error
 
 
 def plot_learning(log: Log, ax: Any = None, figures: Sequence[str] | None = None) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,6 +73,21 @@ def test_the_callback_leaves_both_plots_beside_the_run(tmp_path):
     plot_training(run)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.png", "learning.png"]
     assert not pyplot.get_fignums()
+
+
+def test_a_full_disk_is_said_in_one_sentence_and_leaves_the_plot_before(tmp_path, monkeypatch):
+    run = SimpleNamespace(directory=tmp_path, records=records())
+    plot_training(run)
+    before = (tmp_path / "learning.png").read_bytes()
+
+    def full(handle, mode):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match=r"to write .*learning\.png, got: No space left on device; the run itself"):
+        plot_training(run)
+    assert (tmp_path / "learning.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.png", "learning.png"]
 
 
 @pytest.mark.parametrize(
