@@ -84,7 +84,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_the_plot_before(tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fdopen", full)
-    with pytest.raises(OSError, match=r"to write .*learning\.png, got: No space left on device; the run itself"):
+    with pytest.raises(OSError, match=r"write .*learning\.png, got: No space left on device; the run"):
         plot_training(run)
     assert (tmp_path / "learning.png").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.png", "learning.png"]
