@@ -272,7 +272,8 @@ def unrolled_lstm(rounds: int) -> dict[str, float]:
 
     def asked(pipe: Any) -> list[float]:
         pipe.send(True)
-        return pipe.recv()  # type: ignore[no-any-return]
+        taken: list[float] = pipe.recv()
+        return taken
 
     found = {name: near.recv() for name, (near, _) in pipes.items()}
     for name, gradients in found.items():
@@ -386,7 +387,7 @@ def main() -> None:
     restart_limited(1)
     warnings.simplefilter("ignore")
     few = max(3, given.rounds // 20)
-    found = {
+    found: dict[str, Any] = {
         "lstm": unrolled_lstm(given.rounds),
         "elementwise": elementwise(given.rounds),
         "growth": growth(few),
@@ -399,7 +400,7 @@ def main() -> None:
     print(f"{versions()}; one BLAS thread; medians of {given.rounds} interleaved rounds")
     for name in present()[1]:
         print(f"{name}: not installed, left out")
-    lstm: dict[str, float] = found["lstm"]  # type: ignore[assignment]
+    lstm = found["lstm"]
     print("\nLSTM of elementary operations, T=50 B=8 H=32 float32, forward and backward")
     for name, seconds in sorted(lstm.items(), key=lambda item: item[1]):
         against = [
@@ -409,11 +410,11 @@ def main() -> None:
         ]
         print(f"  {name:16}{',  '.join(against)}")
     print("\nOne recorded elementwise call, above NumPy's own (µs)")
-    print("  " + ",  ".join(f"{name}: {us:.2f}" for name, us in found["elementwise"].items()))  # type: ignore[attr-defined]
+    print("  " + ",  ".join(f"{name}: {us:.2f}" for name, us in found["elementwise"].items()))
     print("\nCost per step, T=10,000 over T=100")
-    print("  " + ",  ".join(f"{name}: {ratio:.2f}" for name, ratio in found["growth"].items()))  # type: ignore[attr-defined]
+    print("  " + ",  ".join(f"{name}: {ratio:.2f}" for name, ratio in found["growth"].items()))
     print("\nPeak memory of a 200-step LSTM, B=32 H=128 (rise of VmHWM, fresh process, MB)")
-    print("  " + ",  ".join(f"{name}: {mb:.1f}" for name, mb in found["memory"].items()))  # type: ignore[attr-defined]
+    print("  " + ",  ".join(f"{name}: {mb:.1f}" for name, mb in found["memory"].items()))
     print(f"\nimport tinygrad_rnn: {found['import']:.2f} × import numpy")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ import numpy as np
 import tinygrad_rnn as tg
 import visual
 from tinygrad_rnn import nn, ops
-from tinygrad_rnn.trace import Graph
+from tinygrad_rnn.trace import Graph, Level
 from visual.rolled import loops, row_of, unroll
 
 Generator = np.random.Generator
@@ -49,14 +49,15 @@ def projections(rng: Generator) -> float:
     flow = tg.flow(Random(rng).loss)
     whole = flow.graph("op")
     norms, worst = {v.id: v.norm for v in whole.nodes}, 0.0
-    for level in ("op", "gate", "cell"):
-        graph = flow.graph(level)  # type: ignore[arg-type]
+    levels: tuple[Level, ...] = ("op", "gate", "cell")
+    for level in levels:
+        graph = flow.graph(level)
         home = {m: v.id for v in graph.nodes for m in v.members} if level != "op" else {}
         within = {e.source for e in whole.edges if home.get(e.source, "") == home.get(e.target)}
-        sums: Counter[str] = Counter()
+        sums: dict[str, float] = defaultdict(float)
         for e in graph.edges:
             if e.projection is not None and e.via not in within:
-                sums[e.via] += e.projection  # type: ignore[assignment]
+                sums[e.via] += e.projection
         for name, total in sums.items():
             worst = max(worst, abs(total - (norms[name] or 0.0)) / max(norms[name] or 0.0, 1e-300))
     return worst

@@ -7,7 +7,8 @@ A sweep yields (options, inputs, arguments) of a module; `module` makes it in Py
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Trial(NamedTuple):
 
     options: Options
     inputs: tuple[np.ndarray[Any, Any], ...]
-    arguments: Options = {}  # noqa: RUF012
+    arguments: Mapping[str, Any] = MappingProxyType({})
     """What else the module is called with, by name. Floating arrays are differentiated, here too."""
     training: bool = True
 

@@ -194,7 +194,7 @@ def by_torch(layer: Any, x: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
         layer.zero_grad()
         given.grad = None
         layer(given)[0].backward(seed)
-        return [given.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]  # type: ignore[union-attr]
+        return [given.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]  # type: ignore[union-attr]  # a gradient is there
 
     def infer() -> None:
         with torch.no_grad():

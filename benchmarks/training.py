@@ -8,18 +8,17 @@ libraries take turns, some updates each, six at a time; medians over the updates
 
 from __future__ import annotations
 
+import argparse
 import os
+import statistics
+import time
+from dataclasses import replace
+from itertools import islice, pairwise
+from typing import Any
 
-THREADS = os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", THREADS)
+from benchmarks._threads import restart_limited
 
-import argparse  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from itertools import islice, pairwise  # noqa: E402
-from typing import Any  # noqa: E402
-
+THREADS = os.environ.get("OMP_NUM_THREADS", "1")
 TASKS = ("vowels", "order", "digits", "bible")
 CLOCK = time.process_time if THREADS == "1" else time.perf_counter
 """One thread's own time is not blurred by what else the machine does."""
@@ -32,6 +31,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=20, help=f"of {BATCHES} updates each")
     options = parser.parse_args()
+    restart_limited(int(THREADS))
     print(f"{THREADS} thread(s); ms per update, median and quickest, and the ratio of the medians")
     for name in options.tasks:
         here, theirs = compared(name, options.rounds)
