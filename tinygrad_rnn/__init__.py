@@ -2,8 +2,8 @@
 
 Read it from the ground up: `namespaces` (which library an array belongs to), `scope` (where in the
 unrolled network we stand), `tape` (how values were made), `tensor`, `primitive` (an operation and its rules;
-`recorder` writes what runs when it is called, `plan` what its gradient takes), `sweep` (the backward pass) and
-`autodiff`, `ops` (every operation), then `nn`, `trace` and `flow`, and `train`.
+`recorder` writes what runs when it is called, `plan` what its gradient takes), `sweep` (the backward pass)
+and `autodiff`, `ops` (every operation), then `nn`, `trace` and `flow`, and `train`.
 """
 
 import importlib

@@ -90,5 +90,7 @@ def test_rows_are_shared_out_whole_and_only_where_it_pays():
 
 
 def test_a_number_of_threads_below_one_is_refused():
+    with pytest.raises(TypeError, match=r"expected a whole number of threads, got 2\.5"):
+        tg.set_num_threads(2.5)
     with pytest.raises(ValueError, match="expected at least one thread, got 0"):
         tg.set_num_threads(0)

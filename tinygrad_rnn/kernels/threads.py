@@ -56,7 +56,7 @@ def set_num_threads(number: int) -> None:
 
     It says nothing to BLAS, which reads OMP_NUM_THREADS when NumPy is imported. OpenBLAS's threads spin for
     20 ms after a product and take the processors from the loops, unless OPENBLAS_THREAD_TIMEOUT is 4 by then.
-    Raises ValueError below 1.
+    Raises TypeError for what is no whole number, ValueError below 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_num_threads(2)
@@ -64,6 +64,8 @@ def set_num_threads(number: int) -> None:
     2
     """
     global _number
+    if not isinstance(number, int):
+        raise TypeError(f"expected a whole number of threads, got {number!r}")
     if number < 1:
         raise ValueError(f"expected at least one thread, got {number}")
     _number = number
