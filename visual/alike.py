@@ -43,24 +43,27 @@ def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
     vertices: list[list[Vertex]] = [[] for _ in column]
     links: list[list[int]] = [[] for _ in column]
     at: dict[str, tuple[int, int | str]] = {}
+    built: list[list[object]] = [[] for _ in column]
     for v in whole.nodes:
-        if v.time is not None:
+        if v.time is None:
+            at[v.id] = -1, v.id
+        else:
             k = column[v.time]
             at[v.id] = k, len(vertices[k])
             vertices[k].append(v)
-    built: list[list[object]] = [[_look(v) for v in found] for found in vertices]
+            built[k].append(_look(v))
     reach = 1
     for n, (e, _) in enumerate(whole.links):
-        (a, i), (b, j) = at.get(e.source, (-1, e.source)), at.get(e.target, (-1, e.target))
-        k = a if a > b else b
+        (a, i), (b, j) = at[e.source], at[e.target]
+        k, first = (a, b) if a > b else (b, a)
         if k >= 0:
             links[k].append(n)
-            built[k].append((k - a if a >= 0 else -1, i, k - b if b >= 0 else -1, j, e.via[-2:] == ".c"))
-            if a >= 0 <= b and abs(a - b) > reach:
-                reach = abs(a - b)
+            built[k] += (i, j, a > b, k - first if first >= 0 else -1, e.via[-2:] == ".c")
+            if first >= 0 and k - first > reach:
+                reach = k - first
     kinds: dict[tuple[object, ...], int] = {}
-    runs, hidden = [], set[int]()
     numbers = [kinds.setdefault(tuple(found), len(kinds)) for found in built]
+    runs, hidden = [], set[int]()
     for stretch, period in _stretches(numbers):
         model, end = stretch.start + reach + 1, stretch.stop - reach - 2
         inner = range(model + 2 * period + reach, end - reach)
@@ -71,7 +74,9 @@ def thinned(whole: Folded) -> tuple[Folded, list[Run]]:
     if not runs:
         return whole, []
     gone = {v.id for k in hidden for v in vertices[k]}
-    kept = tuple(x for x in whole.links if x.edge.source not in gone and x.edge.target not in gone)
+    lost = {n for k in hidden for n in links[k]}
+    rest = [link for n, link in enumerate(whole.links) if n not in lost]
+    kept = tuple(x for x in rest if x.edge.source not in gone and x.edge.target not in gone)
     return replace(whole, nodes=tuple(v for v in whole.nodes if v.id not in gone), links=kept), runs
 
 

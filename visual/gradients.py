@@ -22,7 +22,8 @@ from visual.style import Scale, Style, look, number, scale_of
 THIN, WIDE = 1.0, 5.5
 TALLEST = 15.0
 """Height of the tallest bar on a weight's rail."""
-
+HEIGHTS = {"": 5.0, "missing": 5.0, "zero": 1.0, "broken": TALLEST}
+"""Height of a bar without a number to show, by what its norm looks like."""
 
 SOLID: Dash = "solid"
 FULL: Head = "full"
@@ -101,21 +102,14 @@ class Look:
 
     def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
         """One step's share in a weight's gradient, standing on the rail at (x, y)."""
-        e, style = link.edge, self.style
-        height, colour = 5.0, style["weight"]
-        seen = look(e.norm)
-        if self.gradients:
-            colour = self.colour(e.norm)
-            if seen == "number":
-                height = max(2.0, TALLEST * (e.norm or 0.0) / (self.tallest or 1.0))
-            elif seen == "broken":
-                height = TALLEST
-            elif seen == "zero":
-                height = 1.0
-        dash: Dash = "dotted" if seen == "missing" and self.gradients else "solid"
+        e = link.edge
+        seen = look(e.norm) if self.gradients else ""
+        height = HEIGHTS.get(seen) or max(2.0, TALLEST * (e.norm or 0.0) / (self.tallest or 1.0))
+        colour = self.colour(e.norm) if seen else self.style["weight"]
+        dash: Dash = "dotted" if seen == "missing" else "solid"
         return Arrow(
-            name, e.source, e.target, _upright(tenths(height)), colour, 3.0, dash, "none",
-            WEIGHT[seen] if self.gradients else WEIGHT[""], describe(link, "‖dW_t‖"), x, y,
+            name, e.source, e.target, _upright(tenths(height)), colour, 3.0, dash, "none", WEIGHT[seen],
+            describe(link, "‖dW_t‖"), x, y,
         )  # fmt: skip
 
     def tab(self, box: Box, norm: float | None) -> Box | None:
@@ -173,15 +167,14 @@ def measure(
 
 def describe(link: Link, norm: str = "‖g_edge‖") -> str:
     """An edge in words, for its title."""
-    e, hidden = link
-    words = f"{e.source} → {e.target}"
-    if e.via and e.via != e.source:
-        words += f" via {e.via}"
-    if e.cut:
+    (source, target, via, _, cut, size, share), hidden = link
+    words = f"{source} → {target} via {via}" if via and via != source else f"{source} → {target}"
+    if cut:
         return f"{words}; cut: forward passes, BPTT stops"
     if hidden is not None:
         return f"{words}; {hidden.count} edges, {norm} {hidden}"
-    if e.norm is None:
+    if size is None:
         return f"{words}; gradient not computed"
-    share = "" if e.projection is None else f", projection {e.projection:+.3g}"
-    return f"{words}; {norm} = {number(e.norm)}{share}"
+    if share is None:
+        return f"{words}; {norm} = {number(size)}"
+    return f"{words}; {norm} = {number(size)}, projection {share:+.3g}"

@@ -22,6 +22,8 @@ from visual.style import Style, number
 MARGIN = 28.0
 NARROWEST = 560.0
 """A picture is at least so wide, so that its key has room."""
+SIZES = {"cell": 15.0, "gate": 15.0, "state": 15.0, "input": 13.0, "parameter": 10.0}
+"""The size of a box's label by its vertex's kind, where that is not 11."""
 
 
 def finished(
@@ -49,9 +51,10 @@ def finished(
             Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",))
         )
     top += head + 10
+    dx, dy = MARGIN - left, MARGIN - bottom
     for e in elements:
-        e.x += MARGIN - left
-        e.y += MARGIN - bottom
+        e.x += dx
+        e.y += dy
     desc = f"{len(short.nodes)} nodes and {len(short.links)} edges at {graph.level} level. " + " ".join(notes)
     return Picture(
         right - left + 2 * MARGIN,
@@ -83,8 +86,7 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     classes = _classes(v.kind, v.layer, v.direction)
     classes += () if v.time is None else (f"t-{v.time}",)
     classes += (f"gate-{v.gate}",) if v.gate else ()
-    size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
-    size = 13.0 if v.kind == "input" else size
+    size = SIZES.get(v.kind, 11.0)
     text = rail.short(v) if v.kind == "parameter" else label(v)
     return Box(
         v.id,
@@ -114,12 +116,21 @@ def _classes(kind: str, layer: int | None, direction: str | None) -> tuple[str, 
 
 def describe(v: Vertex) -> str:
     """A vertex in words, for its title."""
-    words = [v.id, WORDS.get(v.gate or "", ""), v.formula, *v.rules, shape(v), v.dtype]
+    words = [v.id, *_about(v.gate, v.formula, v.rules, v.shape, v.dtype)]
     if v.value:
         words.append(", ".join(f"{name} {number(value)}" for name, value in v.value.items()))
     if v.norm is not None:
         words.append(f"‖∂L/∂value‖ = {number(v.norm)}")
-    return "; ".join(word for word in words if word)
+    return "; ".join(words)
+
+
+@lru_cache(maxsize=1 << 10)
+def _about(
+    gate: str | None, formula: str, rules: tuple[str, ...], size: tuple[int, ...], dtype: str
+) -> tuple[str, ...]:
+    """What is said of a vertex at every step."""
+    words = (WORDS.get(gate or "", ""), formula, *rules, " × ".join(map(str, size)), dtype)
+    return tuple(filter(None, words))
 
 
 def blocks(
@@ -154,10 +165,11 @@ def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:
     for e in elements:
         match e:
             case Arrow():
-                if id(e.curve) not in curves:
+                known = curves.get(id(e.curve))
+                if known is None:
                     xs, ys = zip(*e.curve, strict=True)
-                    curves[id(e.curve)] = min(xs), min(ys), max(xs), max(ys)
-                x0, y0, x1, y1 = curves[id(e.curve)]
+                    known = curves[id(e.curve)] = min(xs), min(ys), max(xs), max(ys)
+                x0, y0, x1, y1 = known
             case Text():
                 width = text_width(e.text, e.size)
                 start = {"start": 0.0, "middle": -0.5, "end": -1.0}[e.anchor]

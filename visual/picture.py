@@ -18,7 +18,7 @@ import webbrowser
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -259,6 +259,7 @@ def plain(text: str) -> str:
     )
 
 
+@lru_cache(maxsize=1 << 10)
 def fit(text: str, width: float, size: float) -> str:
     """The text, shortened with "…" so that it stays within `width` points at font size `size`.
 

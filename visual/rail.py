@@ -75,10 +75,9 @@ def margins(plan: Grid, folded: Folded, weights: set[str], initial: set[str]) ->
         source, target = link.edge.source, link.edge.target
         if source in weights and target in plan.home:
             bars.add(k)
-            row = floor_of(plan, target)
             if source not in seen:
                 seen.add(source)
-                shelf.setdefault(row, []).append(source)
+                shelf.setdefault(floor_of(plan, target), []).append(source)
         elif source in initial and source not in seen:
             seen.add(source)
             states.setdefault(int(plan.home[target][0]), []).append(source)

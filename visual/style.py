@@ -155,10 +155,8 @@ class Scale:
 
     def share(self, norm: float) -> float:
         """0 at `low`, 1 at `high`, by the logarithm between them."""
-        if self.high <= self.low:
-            return 1.0
         low, span = self._logs
-        return (math.log(norm) - low) / span
+        return (math.log(norm) - low) / span if span > 0.0 else 1.0
 
 
 def scale_of(low: float, high: float) -> Scale | None:

@@ -170,8 +170,10 @@ class _Pen:
         name = f' id="{self.prefix}-{self.token(arrow.id)}"' if arrow.id else ""
         title = f"<title>{self.escape(arrow.title)}</title>" if arrow.title else ""
         colour, x = escape(arrow.colour), f"{arrow.x + along:.1f}"
-        opening = f'<g{name}{classes} stroke="{colour}" fill="{colour}">{title}<path d="M{x}{line}'
-        return f'{opening}<path d="M{x}{head}</g>' if head else f"{opening}</g>"
+        if not head:
+            return f'<g{name}{classes} stroke="{colour}">{title}<path d="M{x}{line}</g>'
+        opening = f'<g{name}{classes} stroke="{colour}" fill="{colour}">'
+        return f'{opening}{title}<path d="M{x}{line}<path d="M{x}{head}</g>'
 
 
 def strokes(arrow: Arrow, height: float) -> tuple[float, str, str, str]:
