@@ -13,6 +13,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain, without_collector
 
@@ -69,32 +70,30 @@ class _Pen:
         self.escape: Callable[[str], str] = escape
         self.strokes: dict[object, tuple[float, str, str, str]] = {}
         self.frames: dict[object, tuple[float, str, str, str]] = {}
+        self.of: dict[type, Callable[[Any], str]] = {
+            Arrow: self.arrow, Box: self.box, Text: self.text, Group: self.group, Strip: self.strip
+        }  # fmt: skip
 
     def draw(self, elements: Sequence[Element]) -> str:
         named = [e for e in elements if not isinstance(e, Text)]
+        classes = [name for e in named if not isinstance(e, Arrow) for name in e.classes]
+        names = [e.id for e in named] + classes
         said = [e.title for e in named] + [e.label for e in named if isinstance(e, Box)]
-        self.token = str if lacks("".join([e.id for e in named]), _NO_NAME) else token
+        self.token = str if lacks("".join(names), _NO_NAME) else token
         self.escape = str if lacks("".join(said), _NO_TEXT) else escape
-        return "\n".join(map(self.element, elements))
-
-    def element(self, element: Element) -> str:
-        match element:
-            case Arrow():
-                return self.arrow(element)
-            case Box():
-                return self.opening(element) + self.box(element)
-            case Text():
-                return self.text(element)
-            case Group():
-                along, before, after, _ = self.frame(element)
-                return f"{self.opening(element)}{before}{number(element.x + along)}{after}</g>"
-            case Strip():
-                return self.opening(element, ' shape-rendering="crispEdges"') + self.cells(element) + "</g>"
+        return "\n".join([self.of[type(e)](e) for e in elements])
 
     def opening(self, element: Box | Group | Strip, paint: str = "") -> str:
         name = f' id="{self.prefix}-{self.token(element.id)}"' if element.id else ""
         title = f"<title>{self.escape(element.title)}</title>" if element.title else ""
-        return f'<g{name} class="{tokens(element.classes)}"{paint}>{title}'
+        return f'<g{name} class="{" ".join(map(self.token, element.classes))}"{paint}>{title}'
+
+    def group(self, group: Group) -> str:
+        along, before, after, _ = self.frame(group)
+        return f"{self.opening(group)}{before}{number(group.x + along)}{after}</g>"
+
+    def strip(self, strip: Strip) -> str:
+        return self.opening(strip, ' shape-rendering="crispEdges"') + self.cells(strip) + "</g>"
 
     def box(self, box: Box) -> str:
         paint = box.fill, box.line, box.weight, box.dash, box.ink
@@ -103,7 +102,7 @@ class _Pen:
         if known is None:
             known = self.frames[kind] = self.frame(box)
         along, before, after, label = known
-        frame = f"{before}{number(box.x + along)}{after}"
+        frame = f"{self.opening(box)}{before}{number(box.x + along)}{after}"
         if not box.label:
             return f"{frame}</g>"
         if "\n" not in box.label:
