@@ -44,7 +44,8 @@ def draw(
     it is. With `gradients` the arrows of BPTT run beside the data's; a Tensor is then measured with
     `tinygrad_rnn.flow`, which needs a scalar loss. `fold` shortens long sequences ("auto", True, False or the
     number of steps above which to fold), `focus` is a step or a range that stays open, `tokens` holds one
-    label per step, `style` changes names of `visual.style.TABLE`.
+    label per step, `style` changes names of `visual.style.TABLE`. More than 500,000 vertices and edges in one
+    picture raise ValueError, before the work begins.
 
     >>> from tinygrad_rnn.trace import Graph, Vertex
     >>> draw(Graph((Vertex("x", "input", "input"),), ())).boxes[0].id

@@ -142,9 +142,10 @@ def pack(
         centre, width, block = wish[v], extent[v] + gap, [v]
         while blocks and blocks[-1][0] + blocks[-1][1] / 2 > centre - width / 2:
             other, other_width, others = blocks.pop()
-            total = width + other_width
             centre = (other * len(others) + centre * len(block)) / (len(others) + len(block))
-            width, block = total, others + block
+            width += other_width
+            others += block
+            block = others
         blocks.append((centre, width, block))
     for centre, width, block in blocks:
         left = centre - width / 2

@@ -22,8 +22,6 @@ from visual.style import Style, number
 MARGIN = 28.0
 NARROWEST = 560.0
 """A picture is at least so wide, so that its key has room."""
-SIZES = {"cell": 15.0, "gate": 15.0, "state": 15.0, "input": 13.0, "parameter": 10.0}
-"""The size of a box's label by its vertex's kind, where that is not 11."""
 
 
 def finished(
@@ -86,7 +84,8 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     classes = _classes(v.kind, v.layer, v.direction)
     classes += () if v.time is None else (f"t-{v.time}",)
     classes += (f"gate-{v.gate}",) if v.gate else ()
-    size = SIZES.get(v.kind, 11.0)
+    size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
+    size = 13.0 if v.kind == "input" else size
     text = rail.short(v) if v.kind == "parameter" else label(v)
     return Box(
         v.id,

@@ -24,6 +24,8 @@ from visual.wires import wires
 
 HEAT = 11.0
 """Height of a row of the heatmap under the grid."""
+LARGEST = 500_000
+"""So many vertices and edges are drawn at most: a quarter of a minute and of a gigabyte of SVG."""
 SUBSCRIPT = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 
@@ -40,11 +42,14 @@ def unrolled(
 ) -> Picture:
     """The picture of a recurrent graph at its level; of any other graph, a layered drawing.
 
-    `look` gives the scales that several pictures share; otherwise they are this picture's own.
+    `look` gives the scales that several pictures share; otherwise they are this picture's own. Drawing takes
+    time linear in what is drawn, so ValueError refuses more than `LARGEST` before the work begins.
     """
     if not any(v.time is not None and v.layer is not None for v in graph.nodes):
+        _refuse_huge(len(graph.nodes) + len(graph.edges))
         return layered_drawing(graph, style, gradients, title, look)
     whole = _with_tokens(folded(graph, fold, focus), tokens)
+    _refuse_huge(len(whole.nodes) + len(whole.links))
     plan, short, runs, weights, beside, initial = _planned(whole)
     vertices = {v.id: v for v in whole.nodes}
     margin = rail.margins(plan, whole, weights, initial)
@@ -77,6 +82,14 @@ def unrolled(
     if gradients and graph.level == "cell":
         elements += _heat(plan, whole, look, left)
     return finished(elements, graph, whole, look, title or _title(plan, graph), style)
+
+
+def _refuse_huge(count: int) -> None:
+    if count > LARGEST:
+        raise ValueError(
+            f"expected at most {LARGEST:,} vertices and edges to draw, got {count:,}: fold the steps (fold=, "
+            "with focus= for those to keep), draw a coarser level=, or a part by Graph.window"
+        )
 
 
 class _Planned(NamedTuple):
