@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.namespaces import to_numpy
+from tinygrad_rnn.namespaces import namespace, to_numpy
 from tinygrad_rnn.rows import ENOUGH
 from tinygrad_rnn.sweep import sweep
 
@@ -48,6 +48,31 @@ def by_hand(xs, W, b):
     xs, W, b = [x.numpy() for x in xs], W.numpy(), b.numpy()
     slopes = [1 - np.tanh(x @ W.T + b) ** 2 for x in xs]
     return sum(s.T @ x for s, x in zip(slopes, xs, strict=True)), sum(s.sum(0) for s in slopes)
+
+
+@pytest.mark.parametrize("used", [10, 7])
+def test_what_two_weights_get_in_common_is_joined_once(used, rng, monkeypatch):
+    """h W.T + b and h R.T send on the same g, but R need not be used at every step."""
+    W, b = weights(rng)
+    R = tg.tensor(rng.standard_normal((5, 3)), requires_grad=True)
+    xs, hs = steps(rng, 10), steps(rng, used)
+    zs = [ops.linear(x, W, b) for x in xs]
+    zs = [*zs[: 10 - used], *[z + ops.linear(h, R) for z, h in zip(zs[10 - used :], hs, strict=True)]]
+    total = sum(ops.sum(z * z) for z in zs)
+    xp = namespace(W.data)
+    joined = []
+    real = xp.concatenate
+    monkeypatch.setattr(xp, "concatenate", lambda arrays: joined.append(len(arrays)) or real(arrays))
+    dW, db, dR = tg.grad(total, [W, b, R])
+    assert sorted(joined) == ([10, 10, 10] if used == 10 else [7, 7, 10, 10])
+    gs = [2 * z.numpy() for z in zs]
+    expected = (
+        sum(g.T @ x.numpy() for g, x in zip(gs, xs, strict=True)),
+        sum(g.sum(0) for g in gs),
+        sum(g.T @ h.numpy() for g, h in zip(gs[10 - used :], hs, strict=True)),
+    )
+    for ours, theirs in zip((dW, db, dR), expected, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-12)
 
 
 def test_many_small_steps_are_one_product(rng, called):

@@ -55,6 +55,7 @@ class Primitive:
         self.rules: dict[str, Callable[..., Any]] = {}
         self.row_rules: set[str] = set()
         self.plans: list[Plan | Literal[False] | None] = [None] * (1 << len(self.inputs))
+        self.changed: Callable[[], None] = lambda: None  # the recorder's, which knows the rules
         if not self.inputs or (self.variadic and len(self.inputs) > 1):
             raise TypeError(
                 f"expected inputs before a slash, or one starred, in primitive {self.name}; got {names}"
@@ -80,6 +81,7 @@ class Primitive:
             self.slots([rule])
             self.rules[name] = rule
         self.plans[:] = [None] * len(self.plans)
+        self.changed()
 
     def by_rows(self, *names: str) -> None:
         """Say of the rules of these inputs that they sum over rows: of g, and of each input they ask for.
@@ -92,12 +94,17 @@ class Primitive:
         """The plan for a bit mask of the inputs that ask for a gradient, made once; False without rules."""
         plan = self.plans[mask]
         if plan is None:
-            active = [bool(mask >> i & 1) and p.name in self.rules for i, p in enumerate(self.inputs)]
-            plan = self.plans[mask] = any(active) and Plan(self, active)
+            rules = self.rules_of(mask)
+            plan = self.plans[mask] = bool(rules) and Plan(self, rules)
         return plan
 
+    def rules_of(self, mask: int) -> dict[int, Callable[..., Any]]:
+        """The rules of the inputs in a bit mask, by the inputs' positions."""
+        named = enumerate(p.name for p in self.inputs)
+        return {i: self.rules[name] for i, name in named if mask >> i & 1 and name in self.rules}
+
     def slots(self, rules: Iterable[Callable[..., Any]]) -> dict[str, int | None]:
-        """What these rules ask for, beyond g and xp: name → where it comes from (see `Plan.kinds`)."""
+        """What to save for these rules: name → where it comes from (see `Plan.kinds`); parameters last."""
         inputs = {p.name: i for i, p in enumerate(self.inputs)}
         sources: dict[str, int | None] = {"y": OUTPUT, **inputs}
         sources |= {f"{name}_{what}": None for name in inputs for what in ("shape", "dtype", "device")}
@@ -112,7 +119,7 @@ class Primitive:
                         f"a rule of {self.name} may ask for {['g', 'xp', *sources]}, not for {name!r}"
                     )
                 slots[name] = sources[name]
-        return slots
+        return slots | {p.name: None for p in self.params}
 
     def within(self, xp: Any) -> Callable[..., Any]:
         """This operation as a rule calls it: on arrays where `xp` is their library, else as `xp` has it."""

@@ -25,10 +25,10 @@ from tinygrad_rnn.namespaces import (
     namespace,
     out_of_memory,
 )
-from tinygrad_rnn.plan import REQUIRED
-from tinygrad_rnn.scope import here
+from tinygrad_rnn.plan import REQUIRED, TOOLS, saving
+from tinygrad_rnn.scope import current, here
 from tinygrad_rnn.symbols import Symbol
-from tinygrad_rnn.tape import RECORDING, Node, Origin, mode, note, outputs
+from tinygrad_rnn.tape import RECORDING, Node, Origin, mode, note
 from tinygrad_rnn.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def recorder({signature}):
     _xp = _np if {on_host} else _SETTLED.get(({classes}))
     if _xp is None:
         _xp, ({arrays}) = _agree(_primitive, ({arrays}))
+        if _xp is None:
+            return _Symbol(_primitive.name, ({inputs}), {kinds})
     try:
         _y = _forward(_xp, {call})
     except Exception as _error:
@@ -49,24 +51,22 @@ def recorder({signature}):
     _plan = _plans[_mask]
     if _plan and _mode() is _RECORDING:
         if type(_y) is _ndarray:
-            return _plan.record(({parents}), {arrays}_y, {params})
+            return _recorded(_plan, ({parents}), {saved}, _y)
         if type(_y) is tuple:
-            return _several(_plan, ({parents}), _plan.save({arrays}_y, {params}), _y)
+            return _several(_plan, ({parents}), {saved}, _y)
     return _finish(_primitive, _xp, _mask, ({nodes}), ({inputs}), ({arrays}), _y, ({params}))
 """
 
 _UNWRAP = """\
 if type({x}) is _Tensor or isinstance({x}, _Tensor):
         _x{i} = {x}.data; _n{i} = {x}.node
-    elif isinstance({x}, _Symbol):
-        return _Symbol(_primitive.name, ({inputs}), {kinds})
     else:
         _x{i} = {x} if type({x}) in _SCALARS else _lift({x}); _n{i} = None"""
 
 
 def recorder(prim: Primitive) -> Callable[..., Any]:
     """The recorder of `prim`: a function that writes itself, from the template, when it is first called."""
-    names = {**_TOOLS, "_forward": prim.forward, "_primitive": prim, "_plans": prim.plans}
+    names = {**TOOLS, **_TOOLS, "_forward": prim.forward, "_primitive": prim, "_plans": prim.plans}
 
     def become() -> Any:
         written = _written(prim, names)
@@ -74,7 +74,10 @@ def recorder(prim: Primitive) -> Callable[..., Any]:
         made.__kwdefaults__ = written.__kwdefaults__
         return made
 
-    names["_become"] = become
+    def change() -> None:
+        made.__code__, made.__defaults__, made.__kwdefaults__ = _unwritten.__code__, None, None
+
+    names["_become"], prim.changed = become, change
     made = FunctionType(_unwritten.__code__, names)
     made.__name__ = made.__qualname__ = prim.name
     return made
@@ -102,7 +105,8 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
     kinds = "{" + ", ".join(f"{p!r}: {p}" for p in params) + "}"
     source = _RECORDER.format(
         signature=", ".join(spelled),
-        unwrap="\n    ".join(_UNWRAP.format(x=x, i=i, inputs=inputs, kinds=kinds) for i, x in enumerate(xs)),
+        unwrap="\n    ".join(_UNWRAP.format(x=x, i=i) for i, x in enumerate(xs)),
+        kinds=kinds,
         on_host=" and ".join(
             f"(type(_x{i}) is _ndarray{f' or _x{i} is None' * (p.default is None)})"
             for i, p in enumerate(prim.inputs)
@@ -115,9 +119,21 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
         nodes=each("_n{i}, "),
         inputs=inputs,
         params="".join(f"{p}, " for p in params),
+        saved=_saved(prim),
     )
     exec(_compiled(source), names)
     return names["recorder"]
+
+
+def _saved(prim: Primitive) -> str:
+    """What the plan would save, for each `_mask`: written out, it costs no call."""
+    names = {p.name: f"_x{i}" for i, p in enumerate(prim.inputs)} | {"y": "_y"}
+    cases: dict[str, list[int]] = {}
+    for mask in reversed(range(len(prim.plans))):
+        if rules := prim.rules_of(mask):
+            cases.setdefault(saving(prim, prim.slots(rules.values()), names), []).append(mask)
+    *others, last = cases or {"()": []}
+    return "".join(f"{case} if _mask in {tuple(cases[case])} else " for case in others) + last
 
 
 @functools.cache
@@ -155,7 +171,7 @@ def lift(value: Any) -> Any:
 
     Raises TypeError for a list of Tensors that ask for a gradient, which would be lost.
     """
-    if type(value) in SPACES or type(value) in SCALARS or value is None:
+    if type(value) in SPACES or type(value) in SCALARS or value is None or isinstance(value, Symbol):
         return value
     if isinstance(value, list | tuple) and any(t.node is not None for t in _tensors(value)):
         raise TypeError(
@@ -179,7 +195,9 @@ SETTLED: dict[tuple[type, ...], Any] = {}
 
 
 def agree(prim: Primitive, operands: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """The one library of all operands; Python scalars stay weak, unless there is nothing else."""
+    """The one library of all operands, None for symbols; Python scalars stay weak, if not alone."""
+    if any(isinstance(a, Symbol) for a in operands):
+        return None, operands
     found = [a for a in operands if a is not None and type(a) not in SCALARS]
     if not found:
         operands = tuple(a if a is None else asarray(a) for a in operands)
@@ -241,7 +259,7 @@ def finish(
     if not plan:
         made = Tensor(y) if type(y) is not tuple else tuple([Tensor(part) for part in y])
     elif type(y) is not tuple:
-        made = plan.record(origins(nodes, inputs), *values, y, *params)
+        made = recorded(plan, origins(nodes, inputs), plan.save(*values, y, *params), y)
     else:
         made = several(plan, origins(nodes, inputs), plan.save(*values, y, *params), y)
     if observer is not None and recording:
@@ -249,21 +267,54 @@ def finish(
     return made
 
 
+def recorded(plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], y: Any) -> Tensor:
+    """The output of an operation, with its node: `Tensor(y, note(…))` without the calls, for most need it."""
+    dtype = y.dtype
+    if dtype is not _FLOAT32 and dtype.kind != "f":
+        return Tensor(y)
+    node, tensor = Node(), _new(Tensor)
+    node.plan, node.parents, node.saved = plan, parents, saved
+    node.shape, node.dtype = y.shape, dtype
+    node.scope, node.order = _scope(), _tick()
+    node.label = node.grad = node.hooks = node.index = None
+    node.retains = False
+    tensor.data, tensor.node, tensor.origin = y, node, None
+    return tensor
+
+
 def several(
     plan: Plan, parents: tuple[Any, ...], saved: tuple[Any, ...], ys: Sequence[Any]
 ) -> tuple[Tensor, ...]:
     """The outputs of one operation, recorded."""
-    whole = note(plan, parents, saved, tuple([(y.shape, y.dtype) for y in ys]), None)
-    made = []
-    for y, node in zip(ys, outputs(whole), strict=True):
-        tensor = object.__new__(Tensor)
+    return outputs(note(plan, parents, saved, (), None), ys)
+
+
+def outputs(whole: Node, ys: Sequence[Any]) -> tuple[Tensor, ...]:
+    """A Tensor for each output of a bundle, with a node of its own."""
+    plan, above, scope = whole.plan, (whole,), whole.scope
+    made: list[Tensor] = []
+    kinds = []
+    for y in ys:
+        node, tensor = Node(), _new(Tensor)
+        shape, dtype = y.shape, y.dtype
+        node.plan, node.parents, node.saved = plan, above, ()
+        node.shape, node.dtype = shape, dtype
+        node.scope, node.order, node.index = scope, _tick(), len(made)
+        node.label = node.grad = node.hooks = None
+        node.retains = False
         tensor.data, tensor.node, tensor.origin = y, node, None
+        kinds.append((shape, dtype))
         made.append(tensor)
+    whole.shape = tuple(kinds)
     return tuple(made)
 
 
+_FLOAT32 = np.dtype("float32")
+_new, _scope, _tick = object.__new__, current.get, clock.__next__
+
 _TOOLS: dict[str, Any] = {
-    "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset(SCALARS), "_SETTLED": SETTLED, "_np": np,
-    "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get, "_lift": lift, "_agree": agree,
-    "_explain": explain, "_origin": origin, "_finish": finish, "_several": several,
+    "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset((*SCALARS, type(None))),
+    "_SETTLED": SETTLED, "_np": np, "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get,
+    "_lift": lift, "_agree": agree, "_explain": explain, "_origin": origin, "_finish": finish,
+    "_recorded": recorded, "_several": several,
 }  # fmt: skip

@@ -9,6 +9,7 @@ collects what the rule would have been called with, and calls it once for some h
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 from tinygrad_rnn.broadcasting import fitted
@@ -33,7 +34,7 @@ def collected(
             there.steps.append(values)
             there.count += count
             return True
-        there = there.now()
+        there = there.now({})
     cotangents[parent] = Rows(rule, xp, values, count, width, parent, there)
     return True
 
@@ -50,12 +51,17 @@ class Rows:
         self.rule, self.xp, self.steps, self.count, self.width = rule, xp, [values], count, width
         self.parent, self.there = parent, there
 
-    def now(self) -> Any:
-        """The array."""
-        columns = [
-            self.xp.concatenate(column) if type(column[0]) in SPACES else column[0]
-            for column in zip(*self.steps, strict=True)
-        ]
+    def now(self, joined: dict[int, Any]) -> Any:
+        """The array; each column joined last stays in `joined`, for W, R and b get the same g."""
+        columns = list(zip(*self.steps, strict=True))
+        for i, column in enumerate(columns):
+            if type(column[0]) not in SPACES:
+                columns[i] = column[0]
+                continue
+            parts, whole = joined.get(i, ((), None))
+            if len(parts) != len(column) or not all(map(is_, parts, column)):
+                joined[i] = column, (whole := self.xp.concatenate(column))
+            columns[i] = whole
         d = fitted(self.rule(*columns), self.parent.shape, self.parent.dtype, self.xp)
         return d if self.there is None else self.there + d
 

@@ -20,9 +20,10 @@ from tinygrad_rnn import namespaces
 from tinygrad_rnn.modes import describe
 from tinygrad_rnn.namespaces import SPACES, device_of, on_device
 from tinygrad_rnn.plan import OUTPUT, fit
+from tinygrad_rnn.recorder import outputs
 from tinygrad_rnn.rows import Rows
 from tinygrad_rnn.scope import here
-from tinygrad_rnn.tape import Node, Origin, mode, outputs
+from tinygrad_rnn.tape import Node, Origin, mode
 from tinygrad_rnn.tensor import Tensor, raw
 
 Watch = Callable[[Node, Any, Sequence[Any]], None]
@@ -101,6 +102,7 @@ def sweep(
     cotangents = {node: g for node, g in roots.items() if wanted is None or node in wanted}
     owned: set[Node] = set()  # whose cotangent is a sum made here, so that it may be added to in place
     found: dict[Node, Any] = {}
+    joined: dict[int, Any] = {}
     kind: type | None = None
     get, pop = cotangents.get, cotangents.pop
     for node in order:
@@ -111,7 +113,7 @@ def sweep(
             g = _completed(g, node)
         elif type(g) is not kind or (xp is not np and not record):
             if type(g) is Rows:
-                g = g.now()
+                g = g.now(joined)
             kind = type(g)
             xp = namespaces.namespace(g) if kind in SPACES else xp
         if node.hooks is not None or (special and node in special):
@@ -186,7 +188,7 @@ def lifted(node: Node) -> list[Any]:
         if kind is None:
             values.append(value)
         elif node.is_bundle and kind == OUTPUT:
-            values.append(tuple(map(Tensor, value, outputs(node))))
+            values.append(outputs(node, value))
         elif kind == OUTPUT:
             values.append(Tensor(value, node))
         elif type(value) is tuple:

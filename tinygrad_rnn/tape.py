@@ -91,21 +91,6 @@ def leaf(array: Array) -> Node:
     return node
 
 
-def outputs(whole: Node) -> list[Node]:
-    """A node for each output of a bundle."""
-    plan, above, scope = whole.plan, (whole,), whole.scope
-    made = []
-    for index, (shape, dtype) in enumerate(whole.shape):
-        node = Node()
-        node.plan, node.parents, node.saved = plan, above, ()
-        node.shape, node.dtype = shape, dtype
-        node.scope, node.order, node.index = scope, next(clock), index
-        node.label = node.grad = node.hooks = None
-        node.retains = False
-        made.append(node)
-    return made
-
-
 class Mode(NamedTuple):
     """Whether operations are recorded, and who looks at every value (see `modes`)."""
 
