@@ -200,7 +200,8 @@ def test_new_rules_replace_the_old_ones():
     f.vjp(x=lambda g: 2 * g)
     assert tg.grad(f(x).sum(), x).tolist() == [2.0]
     f.vjp(x=lambda g, x, y: 3 * g * x / y)  # which asks for more to be saved
-    assert tg.grad(f(x).sum(), x).tolist() == [3.0]
+    for _ in range(2):  # the first call makes the plan
+        assert tg.grad(f(x).sum(), x).tolist() == [3.0]
 
 
 def test_names_of_the_recorders_own_are_free_for_users():
