@@ -24,6 +24,15 @@ def invented_step(x, state, w):
     return z * a + (1 - z) * n * w.keep, ops.relu(b * 0.9) + ops.maximum(n, a) * 0.1
 
 
+def sliced_step(x, state, w):
+    """An LSTM without output gate, whose gates are cut out by slices."""
+    h, c = state
+    z = ops.linear(x, w.W, w.b) + ops.linear(h, w.R)
+    H = HIDDEN
+    c = ops.sigmoid(z[:, :H]) * c + ops.sigmoid(z[:, H : 2 * H]) * ops.tanh(z[..., -H:])
+    return ops.tanh(c), c
+
+
 class MinimalGated(nn.Module):
     """A cell that a user might write (Zhou et al. 2016)."""
 
@@ -67,6 +76,11 @@ CASES = {
     "coupled": built_in(lstm_definition(coupled=True, peephole=True)),
     "gru": built_in(gru_definition()),
     "reset before": built_in(gru_definition(reset_after=False)),
+    "sliced": Case(
+        sliced_step, ("h", "c"),
+        {"W": (3 * HIDDEN, INPUT), "R": (3 * HIDDEN, HIDDEN), "b": (3 * HIDDEN,)},
+        {"h": HIDDEN, "c": HIDDEN},
+    ),
     "invented": Case(
         invented_step, ("a", "b"),
         {"W": (HIDDEN, INPUT + HIDDEN), "V": (HIDDEN, INPUT + HIDDEN), "p": (HIDDEN,)},

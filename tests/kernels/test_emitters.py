@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,35 @@ def test_the_numpy_loop_of_a_simple_network_is_what_one_would_write():
         "        add(state0_after1, vector0, state0_after1)",
         "        tanh(state0_after1, state0_after1)",
     ]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(
+    ("used", "calls"),
+    [
+        (lambda z: (ops.sigmoid(z[:, :2]), ops.tanh(z[:, 2:5]), ops.sigmoid(z[:, 5:])), 1),
+        (lambda z: (ops.tanh(z[..., -2:]), ops.sigmoid(z[:, :4])), 1),
+        (lambda z: (ops.sigmoid(z[:, :2]), ops.tanh(z[:, 2:]) + z[:, 2:]), 2),  # one part is read again
+        (lambda z: (ops.sigmoid(z[:, :3]), ops.tanh(z[:, 4:])), 2),  # nobody reads the fourth
+        (lambda z: (ops.sigmoid(z[:, :3]), ops.tanh(z[:, :3])), 2),
+        (lambda z: (ops.tanh(z[:, :3]), ops.tanh(z[:, 3:])), 2),
+    ],
+)
+def test_gates_that_make_up_a_row_are_squashed_in_one_go(used, calls, rows, rng):
+    def step(x, states, w):
+        return used(1.5 * ops.linear(x, w.W))
+
+    x, W = rng.standard_normal((rows, 5)), rng.standard_normal((6, 5))
+    expected = step(x, None, SimpleNamespace(W=W))
+    widths = {f"s{k}": gate.shape[1] for k, gate in enumerate(expected)}
+    with emitter("numpy"):
+        kernel = Kernel(read(step, 5, widths, {"W": W.shape}), x.dtype)
+        starts = [np.zeros((rows, width)) for width in widths.values()]
+        _, ends, _ = kernel.forward(x[None], starts, {"w_W": W}, Length(1, rows), False, False)
+    for found, gate in zip(ends, expected, strict=True):
+        np.testing.assert_allclose(found, gate.numpy(), rtol=1e-12)
+    ((written, _),) = kernel.inference.loops.values()
+    assert written.source.count(" tanh(") == calls
 
 
 def test_temporaries_share_buffers():

@@ -90,6 +90,10 @@ def looks_at_values(x, h, w):
         (lambda x, h, w: ops.linear(h, ops.tanh(w.square)), r"one width in tanh\(square\)"),
         (lambda x, h, w: ops.reshape(h, (x.shape[0], -1)), "reshape is neither"),
         (lambda x, h, w: ops.concatenate([x, h], axis=-1), "got concatenate"),
+        (lambda x, h, w: h[:, ::2], "slice of features"),
+        (lambda x, h, w: h[:1], "slice of features"),
+        (lambda x, h, w: h[:, 3:], "slice of features"),
+        (lambda x, h, w: h[:, 0], "slice of features"),
     ],
 )
 def test_what_cannot_be_read_is_said(step, said):

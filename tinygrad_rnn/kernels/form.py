@@ -7,6 +7,7 @@ the whole. On the way every value's width is found.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ class Form:
             return Symbol(op, tuple(args), value.params)
         if op == "part":
             return self._part(args[0], value.params["index"])
+        if op == "getitem":
+            return self._slice(args[0], value.params["key"])
         if op in POINTWISE:
             return self._pointwise(op, args, value.params)
         raise NotCompilable(f"{op} is neither a product with a weight nor computed entry by entry")
@@ -122,6 +125,15 @@ class Form:
         if len(shape) < 2:
             return self.piece(of, *ends)
         return self.block(of, *((ends, (0, shape[1])) if axis == 0 else ((0, shape[0]), ends)))
+
+    def _slice(self, of: Symbol, key: Any) -> Symbol:
+        """z[:, a:b] or z[..., a:b]."""
+        match key:
+            case (slice(start=None, stop=None) | builtins.Ellipsis, slice(step=None) as features):
+                start, stop, _ = features.indices(self.width.get(of, 0))
+                if start < stop:
+                    return self.piece(of, start, stop)
+        raise NotCompilable(f"expected a slice of features, z[:, a:b], got {of}[{key}]")
 
     def piece(self, of: Symbol, start: int, stop: int) -> Symbol:
         """Features start:stop of a value; a piece of a piece is a piece of the whole."""

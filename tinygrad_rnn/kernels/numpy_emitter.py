@@ -2,30 +2,33 @@
 
 Every assignment is one ufunc that writes into a buffer (`buffers` says which). A ufunc walks pieces of wider
 rows three times slower than rows of their own, and a copy is cheap: so pieces are copied out before, and in
-after. Numbers are arrays without axes, which a ufunc takes in half the time. The text can be read:
-`print(emit(schedule).source)`.
+after. Where rows are short the calls themselves are what takes long, so the gates that make up a row are
+squashed in one go. Numbers are arrays without axes, which a ufunc takes in half the time. The text can be
+read: `print(emit(schedule).source)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.kernels.buffers import Homes, Step
+from tinygrad_rnn.kernels.buffers import Homes, Step, reads, whole
 from tinygrad_rnn.kernels.program import POINTWISE
 from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
 from tinygrad_rnn.symbols import Symbol
 
-ATOMS = frozenset(op for op in POINTWISE if isinstance(getattr(np, op, None), np.ufunc)) | {"where"}
+_UFUNCS = frozenset(op for op in POINTWISE if isinstance(getattr(np, op, None), np.ufunc))
+ATOMS = _UFUNCS | {"where", "sigmoid"}
 TRUTHS = frozenset(
     ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite",
      "logical_and", "logical_or", "logical_xor", "logical_not"]
 )  # fmt: skip
 """Operations whose result is a truth value."""
-SLOW = frozenset(["tanh", "exp", "expm1", "log", "log1p", "logaddexp", "sin", "cos", "power"])
+SLOW = frozenset(["sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logaddexp", "sin", "cos", "power"])
 """Operations that take longer than any walk."""
 
 
@@ -37,10 +40,12 @@ class Loop:
     arrays: list[str]
     buffers: dict[str, tuple[str, int]]
     constants: dict[str, float]
+    rows: dict[str, np.ndarray[Any, Any]]
+    """Rows of numbers, to be laid out for every sequence."""
 
     def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
         """loop(steps, before, after, counts, *arrays); `steps` is the order of time."""
-        names: dict[str, Any] = {op: getattr(xp, op) for op in ATOMS | {"dot", "matmul"}}
+        names: dict[str, Any] = {op: getattr(xp, op) for op in _UFUNCS | {"where", "dot", "matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
         exec(compile(self.source, "<kernel>", "exec"), names)
         return names["loop"]  # type: ignore[no-any-return]
@@ -64,17 +69,18 @@ def _kind(step: Step) -> str:
 class _Writer:
     def __init__(self, schedule: Schedule, copying: bool, ragged: bool) -> None:
         self.schedule, self.ragged = schedule, ragged
-        steps = schedule.steps()
+        self.constants: dict[str, float] = {}
+        self.rows: dict[str, np.ndarray[Any, Any]] = {}
+        steps = self._gates_together(schedule.steps())
         if copying:
             steps = self._copying_pieces(steps)
         self.homes = Homes(schedule, steps, _kind, whole_rows=copying)
-        self.constants: dict[str, float] = {}
         self.fixed: dict[Place, str] = {}
         self.moving: dict[Place, str] = {}
 
     def loop(self) -> Loop:
         body = [line for step in self.homes.steps for line in self._lines(step)]
-        arrays = self.homes.arrays()
+        arrays = [*self.homes.arrays(), *self.rows]
         turns = any(place.time in ("old", "new") for place in self.moving)
         lines = [
             f"def loop(steps, before, after, counts, {', '.join(arrays)}):",
@@ -86,7 +92,62 @@ class _Writer:
             *(f"        {line}" for line in body),
             *(["        old, new = new, old"] if turns else []),
         ]
-        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, self.constants)
+        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, self.constants, self.rows)
+
+    def _gates_together(self, steps: list[Step]) -> list[Step]:
+        """The same steps; where a row falls into gates that σ and tanh squash, all are squashed in one go."""
+        if self.schedule.name == "backward":  # where what is computed early may overwrite a carry
+            return steps
+        readers: dict[Symbol, list[Step]] = {}
+        for step in steps:
+            for row in dict.fromkeys(map(whole, reads(step))):
+                readers.setdefault(row, []).append(step)
+        gates = {row: self._gates(row, several) for row, several in readers.items()}
+        found: list[Step] = []
+        for step in steps:
+            z = whole(reads(step)[0]) if reads(step) else None
+            if z is None or not gates[z]:
+                found.append(step)
+            elif step is readers[z][0]:
+                found += self._squashed(z, gates[z])
+        return found
+
+    def _gates(self, z: Symbol, readers: list[Step]) -> list[Assign]:
+        """The readers in the order of their parts; none unless they are σ and tanh of one part each."""
+        parts: dict[int, Assign] = {}
+        for step in readers:
+            if not isinstance(step, Assign) or step.op not in ("sigmoid", "tanh"):
+                return []
+            (a,) = step.args
+            if a.op != "part" or a.args[0] is not z:
+                return []
+            parts[a.params["start"]] = step
+        gates = [parts[start] for start in sorted(parts)]
+        ends = accumulate(self.schedule.width[gate.args[0]] for gate in gates)
+        covered = [0, *ends] == [*sorted(parts), self.schedule.width[z]]
+        halves = any(gate.op == "sigmoid" for gate in gates)
+        return gates if covered and halves and self.schedule.place(z) is None else []
+
+    def _squashed(self, z: Symbol, gates: list[Assign]) -> list[Step]:
+        """a·tanh(a·z) + b: a = b = ½ in the entries of a σ, a = 1 and b = 0 in those of a tanh."""
+        width = self.schedule.width
+        sizes = [width[gate.args[0]] for gate in gates]
+        scale, shift = Place(f"row{len(self.rows)}"), Place(f"row{len(self.rows) + 1}")
+        for place, a_or_b in ((scale, {"sigmoid": 0.5, "tanh": 1}), (shift, {"sigmoid": 0.5, "tanh": 0})):
+            self.rows[place.array] = np.repeat([a_or_b[gate.op] for gate in gates], sizes)
+            self.schedule.shapes[place.array] = ("vector", width[z])
+        found: list[Step] = []
+        value = z
+        for op, *others in (("multiply", scale), ("tanh",), ("multiply", scale), ("add", shift)):
+            made = Symbol("squashed", (z, len(found)))
+            width[made] = width[z]
+            found.append(Assign(made, op, (value, *others)))
+            value = made
+        for gate in gates:
+            part = Symbol("part", (value,), gate.args[0].params)
+            width[part] = width[gate.args[0]]
+            found.append(Assign(gate.target, "copy", (part,)))
+        return found
 
     def _copying_pieces(self, steps: list[Step]) -> list[Step]:
         """The same steps, reading and writing whole rows only."""
@@ -127,6 +188,10 @@ class _Writer:
         args = [self._name(a) for a in step.args]
         if step.op == "copy":
             return [f"{out}[...] = {args[0]}"] if args[0] != out else []
+        if step.op == "sigmoid":
+            half = self._name(0.5)
+            squash = [f"multiply({half}, {args[0]}, {out})", f"tanh({out}, {out})"]
+            return [*squash, f"multiply({half}, {out}, {out})", f"add({half}, {out}, {out})"]
         if step.op == "where":
             return [f"{out}[...] = where({', '.join(args)})"]
         by_name = (
