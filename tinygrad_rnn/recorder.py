@@ -115,7 +115,7 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
         arrays=each("_x{i}, "),
         call=each("_x{i}, ") + ", ".join(f"{p}={p}" for p in params),
         mask=" + ".join(f"({1 << i} if _n{i} is not None else 0)" for i in range(len(xs))),
-        parents=each("_n{i} or _origin({x}), "),
+        parents=each("_n{i} or (None if _x{i} is {x} else _origin({x})), "),
         nodes=each("_n{i}, "),
         inputs=inputs,
         params="".join(f"{p}, " for p in params),
