@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, ops
-from tinygrad_rnn.kernels.fused import Layer, run_layer
+from tinygrad_rnn.kernels.fused import Direction, Layer, run_layers
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.nn.cells import gru_definition, lstm_definition, rnn_definition
 from tinygrad_rnn.nn.unroll import Mask, unroll
@@ -116,9 +116,9 @@ class Run:
         return [self.x, *self.states.values(), *(w for w in self.weights.values() if w is not None)]
 
     def fused(self):
-        return run_layer(
-            self.layer, self.x, self.states, self.weights, lengths=self.lengths, constants=self.constants
-        )
+        direction = Direction(self.layer, self.states, self.weights, self.constants)
+        (outputs,) = run_layers([direction], self.x, self.lengths)
+        return outputs
 
     def defined(self):
         hs, ends = self.layer.unroll(self.x, tuple(self.states.values()))

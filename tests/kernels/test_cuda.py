@@ -17,7 +17,7 @@ from tests.kernels.test_fused import SHAPES, worst
 from tinygrad_rnn import nn
 from tinygrad_rnn.kernels import cuda_emitter
 from tinygrad_rnn.kernels.cuda_emitter import ATOMS
-from tinygrad_rnn.kernels.fused import run_layer
+from tinygrad_rnn.kernels.fused import Direction, run_layers
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
 
 needs_compiler = pytest.mark.skipif(host_cuda.COMPILER is None, reason="needs g++, which is not on PATH")
@@ -48,7 +48,7 @@ def test_half_precision_sums_over_the_steps_in_single(device, rng):
     """4000 times 1: a sum in float16 stays at 2048."""
     layer = Run(CASES["rnn"], rng, "float16").layer._replace(step=lambda x, h, w: x * w.p + h * 0.0)
     p, x, h = (tg.ones(*shape, dtype="float16") for shape in ((3,), (4000, 1, 3), (1, 3)))
-    y, _ = run_layer(layer, x, {"h": h}, {"p": p.requires_grad_()})
+    ((y, _),) = run_layers([Direction(layer, {"h": h}, {"p": p.requires_grad_()}, {})], x)
     (g,) = tg.grad([y], [p], [tg.ones_like(y)])
     assert g.dtype == "float16" and g.tolist() == [4000.0] * 3
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import threads
+from tinygrad_rnn.kernels import fused, threads
 
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="needs Numba, which is not installed"
@@ -41,10 +41,12 @@ def trained(net, x, **options):
 
 @needs_numba
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("options", [{}, {"lengths": [9, 3, 9, 1, 5, 2, 7, 8, 4, 9, 6]}])
-def test_results_do_not_depend_on_the_number_of_threads(kind, options, always, rng):
+@pytest.mark.parametrize(
+    ("rows", "options"), [(11, {}), (11, {"lengths": [9, 3, 9, 1, 5, 2, 7, 8, 4, 9, 6]}), (1, {}), (3, {})]
+)
+def test_results_do_not_depend_on_the_number_of_threads(kind, rows, options, always, rng):
     net = getattr(tg.nn, kind)(6, 20, num_layers=2, bidirectional=True)
-    x = rng.standard_normal((9, 11, 6)).astype("float32")
+    x = rng.standard_normal((9, rows, 6)).astype("float32")
     found = []
     for number in (1, 2, 3, 8):
         tg.set_num_threads(number)
@@ -87,6 +89,27 @@ def test_rows_are_shared_out_whole_and_only_where_it_pays():
     assert threads.shares(5, much) == [(0, 4), (4, 5)]
     assert threads.shares(1, much) == [(0, 1)]
     assert threads.shares(32, much // 32) == [(0, 32)]
+
+
+def test_directions_get_a_thread_each_where_rows_are_too_few_to_share():
+    much = threads._WORTH
+    tg.set_num_threads(2)
+    assert threads.at_once(1, much) and threads.at_once(4, much)
+    assert not threads.at_once(8, much)
+    assert not threads.at_once(1, much - 1)
+    tg.set_num_threads(1)
+    assert not threads.at_once(1, much)
+
+
+@needs_numba
+@pytest.mark.parametrize(("rows", "times"), [(1, 2), (9, 0)])
+def test_the_second_direction_runs_in_another_thread(rows, times, always, monkeypatch, rng):
+    tg.set_num_threads(2)
+    calls, real = [], fused.together
+    monkeypatch.setattr(fused, "together", lambda several: calls.append(len(several)) or real(several))
+    x = tg.tensor(rng.standard_normal((5, rows, 6)).astype("float32"))
+    tg.nn.LSTM(6, 20, num_layers=2, bidirectional=True)(x)
+    assert calls == [2] * times
 
 
 def test_a_number_of_threads_below_one_is_refused():

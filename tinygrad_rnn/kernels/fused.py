@@ -1,6 +1,6 @@
 """A recurrent layer as one node of the tape, that still knows its definition.
 
-`run_layer` runs the kernel of a step over a whole sequence and records a single node: output sequence and
+`run_layers` runs the kernel of a step over a whole sequence and records a single node: output sequence and
 last states. Its plan pulls cotangents back with the generated backward loop. Whoever wants more than that (a
 gradient of the gradient, a picture, a check) gets the definition: the same step, operation by operation.
 """
@@ -14,9 +14,10 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.kernels.loops import Kernel, kernel_of
-from tinygrad_rnn.kernels.passes import Length, log
+from tinygrad_rnn.kernels.passes import Length, chosen, log
 from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
+from tinygrad_rnn.kernels.threads import at_once, together
 from tinygrad_rnn.modes import enable_grad
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.recorder import origins, several
@@ -25,7 +26,7 @@ from tinygrad_rnn.sweep import sweep
 from tinygrad_rnn.tape import Node, mode
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["FusedPlan", "Layer", "NotCompilable", "log", "run_layer"]
+__all__ = ["Direction", "FusedPlan", "Layer", "NotCompilable", "log", "run_layers"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _CUDA_DTYPES = (*_DTYPES, np.dtype(np.float16))
@@ -42,6 +43,18 @@ class Layer(NamedTuple):
     """h at every time → output (T, N, H)."""
     reverse: bool = False
     number: int = 0
+
+
+class Direction(NamedTuple):
+    """A layer and direction, and what it is run with."""
+
+    layer: Layer
+    states: Mapping[str, Tensor]
+    """The states before the first step, by name."""
+    weights: Mapping[str, Tensor | None]
+    """What the step finds by name; None where it is to find None."""
+    constants: Mapping[str, Tensor]
+    """Further row values for the step to find, the same at all steps and without gradient."""
 
 
 class _Formula:
@@ -132,58 +145,77 @@ class _Kept(NamedTuple):
     wanted: dict[str, Any]
 
 
-def run_layer(
-    layer: Layer, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor | None], *,
-    lengths: Any = None, constants: Mapping[str, Tensor] | None = None,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """One layer and direction over x (T, N, I), as one node: output (T, N, H) and the last states.
+def run_layers(directions: Sequence[Direction], x: Tensor, lengths: Any = None) -> list[tuple[Tensor, ...]]:
+    """The directions of one layer over x (T, N, I), each as one node: output (T, N, H) and the last states.
 
     Args:
-        layer: the step, and its definition.
+        directions: what to run.
         x: the input; zeros in the padding.
-        states: the states before the first step, by name.
-        weights: what the step finds by name; None where it is to find None.
         lengths: for each sequence its own, an integer array; None where all are as long as x.
-        constants: further row values for the step to find, the same at all steps and without gradient.
 
     Raises:
         NotCompilable: before any work, where this can only be run operation by operation.
     """
-    given = {name: w for name, w in weights.items() if w is not None}
-    inputs = (x, *states.values(), *given.values())
-    rows = {} if constants is None else dict(constants)
-    xp = _library((*inputs, *rows.values()))
-    kernel = kernel_of(
-        layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
-        {n: None if w is None else w.shape for n, w in weights.items()},
-        {n: c.shape[-1] for n, c in rows.items()}, xp,
-    )  # fmt: skip
-    nodes = tuple(t.node for t in inputs)
-    recording = mode.get().recording and any(n is not None for n in nodes)
-    order, length = None, Length(x.shape[0], x.shape[1], None, xp)
-    if lengths is not None:
-        longest_first = np.argsort(-lengths, kind="stable")
-        order, length = xp.asarray(longest_first), length._replace(ends=lengths[longest_first])
+    runs = [_Run(direction, x, lengths) for direction in directions]
+    length = runs[0].length
+    work = length.steps * sum(w.size for w in runs[0].arrays.values() if w.ndim == 2)
+    if length.xp is np and chosen() == "numba" and at_once(length.rows, work):
+        together([run.compute for run in runs])
+    else:
+        for run in runs:
+            run.compute()
+    return [run.recorded() for run in runs]
 
-    def sort(a: Any) -> Any:
-        return a if order is None else a[..., order, :]
 
-    fixed = {f"constant{i}": sort(c.data) for i, c in enumerate(rows.values())}
-    arrays = {weight_name(name): w.data for name, w in given.items()} | fixed
-    starts = [sort(s.data) for s in states.values()]
-    y, ends, kept = kernel.forward(sort(x.data), starts, arrays, length, layer.reverse, recording)
-    if order is not None:
-        back = xp.argsort(order)
-        y, ends = y[:, back], tuple(end[back] for end in ends)
-    if not recording:
-        return tuple(Tensor(a) for a in (y, *ends))
-    plan: Any = FusedPlan(layer, kernel, tuple(given), length, order)
-    asked = (
-        n for n, node in zip(("x", *states, *map(weight_name, given)), nodes, strict=True) if node is not None
-    )
-    saved = (*(t.data for t in inputs), y, _Kept(kept, fixed, dict.fromkeys(asked)))
-    with at(layer=layer.number, direction="reverse" if layer.reverse else "forward"):
-        return several(plan, origins(nodes, inputs), saved, (y, *ends))
+class _Run:
+    """A direction that is checked and ready to run."""
+
+    def __init__(self, direction: Direction, x: Tensor, lengths: Any) -> None:
+        layer, states, weights, constants = direction
+        self.layer, self.names = layer, ("x", *states)
+        self.weights = {name: w for name, w in weights.items() if w is not None}
+        self.inputs = (x, *states.values(), *self.weights.values())
+        xp = _library((*self.inputs, *constants.values()))
+        self.kernel = kernel_of(
+            layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
+            {n: None if w is None else w.shape for n, w in weights.items()},
+            {n: c.shape[-1] for n, c in constants.items()}, xp,
+        )  # fmt: skip
+        self.nodes = tuple(t.node for t in self.inputs)
+        self.recording = mode.get().recording and any(n is not None for n in self.nodes)
+        self.order, self.length = None, Length(x.shape[0], x.shape[1], None, xp)
+        if lengths is not None:
+            longest_first = np.argsort(-lengths, kind="stable")
+            self.order = xp.asarray(longest_first)
+            self.length = self.length._replace(ends=lengths[longest_first])
+        self.fixed = {f"constant{i}": self._sorted(c) for i, c in enumerate(constants.values())}
+        self.arrays = {weight_name(name): w.data for name, w in self.weights.items()}
+
+    def _sorted(self, rows: Tensor) -> Any:
+        return rows.data if self.order is None else rows.data[..., self.order, :]
+
+    def compute(self) -> None:
+        """Run the loop."""
+        x, *states = map(self._sorted, self.inputs[: len(self.names)])
+        y, ends, self.kept = self.kernel.forward(
+            x, states, self.arrays | self.fixed, self.length, self.layer.reverse, self.recording
+        )
+        if self.order is not None:
+            back = self.length.xp.argsort(self.order)
+            y, ends = y[:, back], tuple(end[back] for end in ends)
+        self.outputs = (y, *ends)
+
+    def recorded(self) -> tuple[Tensor, ...]:
+        """The outputs, with a node where somebody asks for a gradient."""
+        if not self.recording:
+            return tuple(map(Tensor, self.outputs))
+        plan: Any = FusedPlan(self.layer, self.kernel, tuple(self.weights), self.length, self.order)
+        names = (*self.names, *self.arrays)
+        wanted = dict.fromkeys(n for n, node in zip(names, self.nodes, strict=True) if node is not None)
+        arrays = [t.data for t in self.inputs]
+        saved = (*arrays, self.outputs[0], _Kept(self.kept, self.fixed, wanted))
+        with at(layer=self.layer.number, direction="reverse" if self.layer.reverse else "forward"):
+            return several(plan, origins(self.nodes, self.inputs), saved, self.outputs)
 
 
 def _library(inputs: Sequence[Tensor]) -> Any:

@@ -12,7 +12,7 @@ import logging
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,7 +147,7 @@ class NumbaPass(Pass):
             told = array("q", numbers + self.loop.sizes)
             self.run(told.buffer_info()[0], _address(counts), taken.buffer_info()[0])
 
-        together(run, shares(length.rows, work))
+        together([partial(run, *piece) for piece in shares(length.rows, work)])
 
     def _packed(self, weight: Array) -> Array:
         panels = room(np, self.panels_shape(*weight.shape, self.dtype), self.dtype)

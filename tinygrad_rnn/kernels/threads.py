@@ -2,7 +2,8 @@
 
 The rows of a batch have nothing to do with each other within a loop over time, forward or backward. So a
 loop runs in several threads at once, some of the rows in each from the first step to the last: nobody waits
-for anybody on the way, and the result is the same to the last bit.
+for anybody on the way, and the result is the same to the last bit. Where there are too few rows, the two
+directions of a layer run in a thread each.
 """
 
 from __future__ import annotations
@@ -79,9 +80,14 @@ def shares(rows: int, work: int) -> list[tuple[int, int]]:
     return list(pairwise([*ends, rows]))
 
 
-def together(run: Callable[[int, int], None], pieces: Sequence[tuple[int, int]]) -> None:
-    """run(first, last) for every piece, the first in this thread; come back when all are done."""
-    others = [_pool().submit(run, *piece) for piece in pieces[1:]]
-    run(*pieces[0])
+def at_once(rows: int, work: int) -> bool:
+    """Whether two directions had better run in a thread each, for there are too few rows to share."""
+    return _number > 1 and rows * work >= _WORTH and len(shares(rows, work)) == 1
+
+
+def together(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls, the first in this thread; come back when all are done."""
+    others = [_pool().submit(call) for call in calls[1:]]
+    calls[0]()
     for other in others:
         other.result()

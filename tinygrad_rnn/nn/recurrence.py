@@ -188,20 +188,18 @@ class Recurrence(Module):
         ends: list[States] = []
         names = self._state_names()
         for layer in range(self.num_layers):
-            found = []
+            directions = []
             for d in range(self.num_directions):
                 readable = self._readable(layer, d, x)
                 made = kernels.Layer(
                     type(self).__name__, readable.step, _definition(readable.run, layer, DIRECTIONS[d], mask),
                     ops.stack if mask is None else mask.stacked, d == 1, layer,
                 )  # fmt: skip
-                y, *end = kernels.run_layer(
-                    made, x, dict(zip(names, starts[len(ends)], strict=True)), readable.weights,
-                    lengths=None if mask is None else mask.lengths, constants=readable.constants,
-                )  # fmt: skip
-                found.append(y)
-                ends.append(tuple(end))
-            x = found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+                states = dict(zip(names, starts[len(ends) + d], strict=True))
+                directions.append(kernels.Direction(made, states, readable.weights, readable.constants))
+            found = kernels.run_layers(directions, x, None if mask is None else mask.lengths)
+            ends += [tuple(end) for _, *end in found]
+            x = found[0][0] if len(found) == 1 else ops.concatenate([y for y, *_ in found], axis=-1)
             if self.training and self.dropout and layer < self.num_layers - 1:
                 x = ops.dropout(x, self.dropout)
         return x, ends
