@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
 from visual.cells import WORDS, label
@@ -158,30 +160,37 @@ def blocks(
 
 
 def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of everything drawn."""
-    left = bottom = right = top = 0.0
-    curves: dict[int, tuple[float, float, float, float]] = {}
+    """Left, bottom, right and top of everything drawn; arrows of one shape are measured once."""
+    curves: dict[int, int] = {}
+    reaches: list[tuple[float, float, float, float]] = []
+    which = []
     for e in elements:
-        match e:
-            case Arrow():
-                known = curves.get(id(e.curve))
-                if known is None:
-                    xs, ys = zip(*e.curve, strict=True)
-                    known = curves[id(e.curve)] = min(xs), min(ys), max(xs), max(ys)
-                x0, y0, x1, y1 = known
-            case Text():
-                width = text_width(e.text, e.size)
-                start = {"start": 0.0, "middle": -0.5, "end": -1.0}[e.anchor]
-                x0, y0, x1, y1 = start * width, -e.size * 0.3, (1 + start) * width, e.size
-            case Strip():
-                x0, y0, x1, y1 = 0.0, 0.0, e.width, e.height
-            case _:
-                x0, y0, x1, y1 = -e.width / 2, -e.height / 2, e.width / 2, e.height / 2
-        left = e.x + x0 if e.x + x0 < left else left
-        right = e.x + x1 if e.x + x1 > right else right
-        bottom = e.y + y0 if e.y + y0 < bottom else bottom
-        top = e.y + y1 if e.y + y1 > top else top
-    return left, bottom, right, top
+        known = curves.get(id(e.curve)) if type(e) is Arrow else None
+        if known is None:
+            known = len(reaches)
+            reaches.append(_reach(e))
+            if type(e) is Arrow:
+                curves[id(e.curve)] = known
+        which.append(known)
+    x, y = np.array([e.x for e in elements]), np.array([e.y for e in elements])
+    left, bottom, right, top = np.array(reaches)[which].T
+    least, most = np.min([x + left, y + bottom], 1, initial=0.0), np.max([x + right, y + top], 1, initial=0.0)
+    return (*least.tolist(), *most.tolist())
+
+
+def _reach(e: Element) -> tuple[float, float, float, float]:
+    """How far an element reaches from its own place: left, bottom, right and top."""
+    match e:
+        case Arrow():
+            xs, ys = zip(*e.curve, strict=True)
+            return min(xs), min(ys), max(xs), max(ys)
+        case Text():
+            width = text_width(e.text, e.size)
+            start = {"start": 0.0, "middle": -0.5, "end": -1.0}[e.anchor]
+            return start * width, -e.size * 0.3, (1 + start) * width, e.size
+        case Strip():
+            return 0.0, 0.0, e.width, e.height
+    return -e.width / 2, -e.height / 2, e.width / 2, e.height / 2
 
 
 def shape(v: Vertex) -> str:

@@ -115,9 +115,12 @@ class Style:
         ('#00224e', '#fee838')
         """
         share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
-        if self.theme == "dark":
-            return RAMP[int(DARKEST + share * (SHADES - DARKEST) + 0.5)]
-        return RAMP[SHADES - int(share * SHADES + 0.5)]
+        return self.ramp[int(share * (len(self.ramp) - 1) + 0.5)]
+
+    @cached_property
+    def ramp(self) -> tuple[str, ...]:
+        """The colours of magnitudes, that of the smallest first."""
+        return RAMP[DARKEST:] if self.theme == "dark" else RAMP[::-1]
 
 
 def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:
