@@ -148,14 +148,21 @@ def test_a_gpu_out_of_memory_says_how_much_was_free_and_what_to_try(monkeypatch)
 
     said = r"allocating 8,000,000,000 bytes .*; 4\.00 of 16\.00 GiB are free on cuda:0: try a smaller batch"
     with strict.installed() as cupy:
-        x = tg.ones(2, 2, device="cuda")
+        x = tg.ones(2, 2, device="cuda", requires_grad=True)
+        layer = tg.nn.LSTM(2, 3, device="cuda")
+        optimizer = tg.optim.Adam(layer.parameters())
+        layer(tg.ones(4, 1, 2, device="cuda"))[0].sum().backward()
+        product = (x @ x).sum()
         for name, call in (
-            ("zeros", lambda: tg.zeros(5, device="cuda")), ("matmul", lambda: x @ x),
-            ("stack", lambda: tg.ops.stack([x])),
+            ("zeros", lambda: tg.zeros(5, device="cuda")), ("stack", lambda: tg.ops.stack([x])),
+            ("matmul", lambda: x @ x), ("matmul", product.backward),
+            ("empty", lambda: layer(tg.ones(4, 1, 2, device="cuda"))), ("zeros_like", optimizer.step),
         ):  # fmt: skip
-            monkeypatch.setattr(cupy, name, full)
-            with pytest.raises(MemoryError, match=said):
-                call()
+            with monkeypatch.context() as patch:
+                patch.setattr(cupy, name, full)
+                with pytest.raises(MemoryError, match=said) as caught:
+                    call()
+            assert str(caught.value).count("are free") == 1
 
 
 def test_the_current_gpu_follows_the_arrays_there_and_back():

@@ -10,16 +10,18 @@ thread has one current GPU, on which CuPy computes; it follows the arrays (`name
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
+F = TypeVar("F", bound=Callable[..., Any])
 Array = Any
 """An array of any backend: numpy.ndarray, cupy.ndarray."""
 
@@ -165,6 +167,29 @@ def out_of_memory(short: MemoryError, xp: Any) -> MemoryError:
         "try a smaller batch, shorter sequences (tg.tbptt), tg.checkpoint_sequence, or no_grad where no "
         "gradient is needed"
     )
+
+
+def explaining_memory(function: F) -> F:
+    """The function; where a GPU has too little memory for it, the error says how much, and what to try.
+
+    >>> @explaining_memory
+    ... def double(x):
+    ...     return x + x
+    >>> double(2)
+    4
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MemoryError as short:
+            for xp in SPACES.values():
+                if xp is not np and isinstance(short, xp.cuda.memory.OutOfMemoryError):
+                    raise out_of_memory(short, xp) from short
+            raise
+
+    return cast(F, call)
 
 
 def to_device(array: Array, device: str) -> Array:

@@ -67,6 +67,7 @@ def ancestors(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     return found
 
 
+@namespaces.explaining_memory
 def sweep(
     roots: dict[Node, Any],
     xp: Any,

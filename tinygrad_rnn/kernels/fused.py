@@ -19,7 +19,7 @@ from tinygrad_rnn.kernels.program import NotCompilable, Step
 from tinygrad_rnn.kernels.schedule import weight_name
 from tinygrad_rnn.kernels.threads import at_once, together
 from tinygrad_rnn.modes import enable_grad
-from tinygrad_rnn.namespaces import namespace
+from tinygrad_rnn.namespaces import explaining_memory, namespace
 from tinygrad_rnn.recorder import origins, several
 from tinygrad_rnn.scope import at
 from tinygrad_rnn.sweep import sweep
@@ -145,6 +145,7 @@ class _Kept(NamedTuple):
     wanted: dict[str, Any]
 
 
+@explaining_memory
 def run_layers(directions: Sequence[Direction], x: Tensor, lengths: Any = None) -> list[tuple[Tensor, ...]]:
     """The directions of one layer over x (T, N, I), each as one node: output (T, N, H) and the last states.
 

@@ -78,6 +78,7 @@ class Optimizer:
                 else:
                     p.grad = None
 
+    @namespaces.explaining_memory
     def step(self, closure: Any = None) -> Any:
         """Change every parameter that has a gradient, once; returns what `closure()` returns, if given."""
         loss = None if closure is None else closure()
