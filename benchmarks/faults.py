@@ -332,6 +332,18 @@ FAULTS = [
         'blocks = rows * entry.width // _THREADS',
     ),
     Fault(
+        "tests/kernels/test_persistent.py", "blocks do not wait for each other",
+        "tinygrad_rnn/kernels/persistent_emitter.py",
+        'while (int(*(volatile unsigned *)arrived - expected) < 0);',
+        ';',
+    ),
+    Fault(
+        "tests/kernels/test_persistent.py", "a fast block overwrites what a slow one still reads",
+        "tinygrad_rnn/kernels/cuda_emitter.py",
+        'self._time = "old" if whole_stages else ""',
+        'self._time = ""',
+    ),
+    Fault(
         "tests/kernels/test_fused.py", "the gradient of a state has the first of its terms only",
         "tinygrad_rnn/kernels/loops.py",
         'for j in range(1, len(terms)):',

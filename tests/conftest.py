@@ -64,6 +64,18 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def cooperative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The stand-in for CuPy launches kernels whose blocks wait for each other, which else it cannot."""
+    from tests import strict
+    from tinygrad_rnn.kernels import loops
+
+    loops._kernels.clear()  # they remember what the device can do
+    monkeypatch.setitem(strict.attributes, "CooperativeLaunch", 1)
+    yield
+    loops._kernels.clear()
+
+
+@pytest.fixture
 def xp(device: str) -> Any:
     """The array library of `device`: NumPy, then CuPy."""
     from tinygrad_rnn.namespaces import library

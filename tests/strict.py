@@ -432,13 +432,13 @@ class Stream:
 _Current.stream = Stream()
 
 
-def run_kernel(function: Callable[..., None], *args: Any) -> None:
+def run_kernel(function: Callable[..., int], *args: Any) -> None:
     """Run a kernel, and remember it where a stream is being captured."""
     counts["kernel"] += 1
     if _current.graph is not None:
         _current.graph.record(function, args, {})
     else:
-        function(*args)
+        assert function(*args) == 0, "threads wait for each other for ever, or write beyond their memory"
 
 
 # -- the modules ---------------------------------------------------------------------------------------
@@ -466,11 +466,18 @@ class OutOfMemoryError(MemoryError):
     """CuPy's."""
 
 
+BLOCKS = 4
+"""So many blocks of a kernel run at the same time: one on each processor."""
+attributes = {"CooperativeLaunch": 0, "MaxSharedMemoryPerBlockOptin": 64 << 10, "MultiProcessorCount": BLOCKS}
+"""What the device can; a test may change it."""
+
 _runtime = SimpleNamespace(
+    **{f"cudaDevAttr{name}": name for name in attributes},
+    deviceGetAttribute=lambda name, number: attributes[name],
     getDeviceCount=lambda: GPUS, getDevice=lambda: _current.device,
     driverGetVersion=lambda: 13000, runtimeGetVersion=lambda: 12090,
     memGetInfo=lambda: (3 << 30, 16 << 30),
-    getDeviceProperties=lambda number: {"name": b"Strict stand-in", "multiProcessorCount": 4},
+    getDeviceProperties=lambda number: {"name": b"Strict stand-in", "multiProcessorCount": BLOCKS},
 )  # fmt: skip
 _erf = np.frompyfunc(__import__("math").erf, 1, 1)
 
@@ -487,6 +494,7 @@ cupy = _module(
     random=_module("cupy.random", default_rng=Generator, Generator=Generator),
     cuda=_module(
         "cupy.cuda", runtime=_runtime, Device=Device, Stream=Stream, Graph=Graph,
+        driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: 1),
         get_current_stream=lambda: _current.stream, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     ),
 )  # fmt: skip

@@ -28,6 +28,7 @@ def test_with_gpus_it_names_them_and_their_memory(monkeypatch):
         found = doctor.report()
         assert "CuPy 14.2.0 for CUDA 12.9, the driver reaches 13.0" in found
         assert "cuda:1: Strict stand-in, 3.0 of 16.0 GiB free" in found and "in full float32" in found
+        assert "up to 64 rows and weights that fit on chip: one persistent kernel" in found
         monkeypatch.setenv("CUPY_TF32", "1")
         assert "products in TF32, as CUPY_TF32=1 asks" in doctor.report()
 

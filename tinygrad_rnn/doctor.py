@@ -16,6 +16,7 @@ from typing import Any
 
 from tinygrad_rnn import namespaces
 from tinygrad_rnn.kernels.passes import chosen
+from tinygrad_rnn.kernels.persistent import SMALL
 from tinygrad_rnn.namespaces import DeviceError
 
 _PARTS = {
@@ -67,6 +68,10 @@ def _kernels() -> Iterator[str]:
         else "loops of NumPy calls, since Numba is missing (extra 'fast')"
     )  # fmt: skip
     yield "on cuda: one cuBLAS product and one generated CUDA kernel a step, compiled and kept by CuPy"
+    yield (
+        f"on cuda, for up to {SMALL} rows and weights that fit on chip: one persistent kernel for all steps "
+        "(TINYGRAD_RNN_PERSISTENT=1 asks for it whatever the rows, 0 refuses it)"
+    )
     yield "a cell that no kernel can be generated from runs operation by operation, on every device"
 
 

@@ -15,7 +15,7 @@ from tests import host_cuda, strict
 from tests.kernels.cases import CASES, Run, program_of
 from tests.kernels.test_fused import SHAPES, worst
 from tinygrad_rnn import nn
-from tinygrad_rnn.kernels import cuda_emitter
+from tinygrad_rnn.kernels import cuda_emitter, persistent_emitter
 from tinygrad_rnn.kernels.cuda_emitter import ATOMS
 from tinygrad_rnn.kernels.fused import Direction, run_layers
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
@@ -26,13 +26,23 @@ on_gpus = pytest.mark.parametrize("device", GPUS, indirect=True)
 LIMITS = {"float64": 1e-12, "float32": 1e-5, "float16": 1e-2}
 
 
+@pytest.fixture(autouse=True)
+def a_kernel_for_every_step(monkeypatch):
+    monkeypatch.setenv("TINYGRAD_RNN_PERSISTENT", "0")
+
+
 @on_gpus
 @pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_is_its_definition_in_values_and_all_gradients(name, dtype, device, rng):
+    check_all_shapes(CASES[name], dtype, rng)
+
+
+def check_all_shapes(case, dtype, rng):
+    """Both directions, ragged or not: kernel = definition."""
     for reverse in (False, True):
         for shape, options in SHAPES.items():
-            run = Run(CASES[name], rng, dtype, reverse, **options)
+            run = Run(case, rng, dtype, reverse, **options)
             outs, expected = run.fused(), run.defined()
             assert outs[0].node.parents[0].plan.name == "Cell"
             assert worst(outs, expected) < LIMITS[dtype], shape
@@ -99,6 +109,8 @@ def sources(name, dtype):
         backward_schedule(program, ATOMS),
     ):  # fmt: skip
         yield cuda_emitter.emit(schedule, dtype).source
+        if name in ("lstm", "gru", "invented"):
+            yield persistent_emitter.emit(schedule, dtype).source
 
 
 @pytest.mark.slow

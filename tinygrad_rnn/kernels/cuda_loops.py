@@ -4,21 +4,25 @@
 goes to CuPy's current stream, all memory comes from its pool, and nothing here waits for the device. Products
 are in full float32: TF32 is used only where the environment says CUPY_TF32=1, as everywhere in CuPy.
 
-Short kernels end sooner than Python launches the next one. With TINYGRAD_RNN_CUDA_GRAPHS=1 a loop that comes
-again with the same sizes is captured into a CUDA graph, which the device then runs without Python.
+Short kernels end sooner than Python launches the next one. Small batches whose weights fit on chip run all
+steps in one kernel (`persistent`). With TINYGRAD_RNN_CUDA_GRAPHS=1 any other loop that comes again with the
+same sizes is captured into a CUDA graph, which the device then runs without Python.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn.kernels import cuda_emitter
 from tinygrad_rnn.kernels.arena import room
-from tinygrad_rnn.kernels.cuda_emitter import Entry
-from tinygrad_rnn.kernels.passes import Array, Length, Pass
+from tinygrad_rnn.kernels.cuda_emitter import Entry, place_of
+from tinygrad_rnn.kernels.passes import Array, Length, Pass, log
+from tinygrad_rnn.kernels.persistent import Persistent, is_wanted
+from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Place, Schedule
 
 _THREADS = 256
@@ -36,11 +40,21 @@ class CudaPass(Pass):
         super().__init__(schedule, dtype)
         self.xp = xp
         self.kernels = cuda_emitter.emit(schedule, dtype)
-        module = xp.RawModule(code=self.kernels.source, options=("--std=c++14",))
-        self.launches: list[list[tuple[Any, Entry]]] = [[] for _ in schedule.stages]
-        for entry in self.kernels.entries:
-            self.launches[entry.stage].append((module.get_function(entry.name), entry))
         self.graphs: dict[Any, _Graph | None] = {}
+        try:
+            self.persistent: Persistent | None = Persistent(schedule, dtype, xp)
+        except NotCompilable as reason:
+            log.info("every step has a kernel of its own, since there is none for all: %s", reason)
+            self.persistent = None
+
+    @cached_property
+    def launches(self) -> list[list[tuple[Any, Entry]]]:
+        """The kernels of each stage, compiled at first need."""
+        module = self.xp.RawModule(code=self.kernels.source, options=("--std=c++14",))
+        found: list[list[tuple[Any, Entry]]] = [[] for _ in self.schedule.stages]
+        for entry in self.kernels.entries:
+            found[entry.stage].append((module.get_function(entry.name), entry))
+        return found
 
     def dtype_of(self, array: str) -> Any:
         """float32 for what is summed up over the steps in float16."""
@@ -52,11 +66,16 @@ class CudaPass(Pass):
         for factor in self.schedule.factors:
             weight = factor.weight.of(arrays)
             arrays[factor.array] = weight.T if factor.transposed else weight
-        for name, width in self.kernels.buffers.items():
-            arrays[name] = room(self.xp, (length.rows, width), self.dtype)
         for name in self.schedule.used():
             if name not in arrays:
                 arrays[name] = length.room(self.schedule.shapes[name], self.dtype)
+        whole = self.persistent if is_wanted(length.rows) else None
+        plan = whole and whole.plan(length.rows)
+        if whole and plan:
+            whole(plan, arrays, length, self._backwards(reverse), reverse)
+            return
+        for name, width in self.kernels.buffers.items():
+            arrays[name] = room(self.xp, (length.rows, width), self.dtype)
         key = (length.steps, length.rows, reverse, self.xp.cuda.runtime.getDevice())
         used = {name: arrays[name] for name in {*self.schedule.used(), *self.kernels.buffers}}
         if not self._is_worth_a_graph(length, used):
@@ -89,21 +108,15 @@ class CudaPass(Pass):
         def rows_of(place: Place) -> Array:
             return at(place.array, place.time)[:rows, place.start : place.stop]
 
+        between = self.kernels.between
         for stage, launches in zip(self.schedule.stages, self.launches, strict=True):
             for product in stage.products:
-                a, out = (rows_of(self._place(v)) for v in (product.a, product.target))
+                a, out = (rows_of(place_of(v, self.schedule, between)) for v in (product.a, product.target))
                 self.xp.matmul(a, arrays[product.array], out=out)
             for launch, entry in launches:
                 blocks = -(-rows * entry.width // _THREADS)
                 given = (at(array, time) for array, time in entry.arguments)
                 launch((blocks,), (_THREADS,), (np.int32(rows), np.int32(entry.width), *given))
-
-    def _place(self, value: Any) -> Place:
-        place = self.schedule.place(value)
-        if place is not None:
-            return place
-        start, inside = (value.params["start"], value.args[0]) if value.op == "part" else (0, value)
-        return self.kernels.between[inside]._replace(start=start, stop=start + self.schedule.width[value])
 
 
 class _Graph:
