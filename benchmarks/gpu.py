@@ -1,9 +1,11 @@
 """Recurrent layers on a GPU beside `torch.nn`, which is cuDNN: `python -m benchmarks.gpu`.
 
 LSTM and GRU, one layer and two bidirectional ones, training and inference, in float32 without TF32: cuDNN and
-this library take turns in every round, timed by device events, medians over the rounds. One size also runs
-operation by operation, beside PyTorch's cells in eager mode. Gradients are compared before anything is timed.
-The table goes to benchmarks/results/, with hardware, versions and date.
+this library take turns in every round, timed by device events, medians over the rounds. This library runs in
+each of its ways: a kernel for every step, these captured into a CUDA graph, and one persistent kernel for all
+steps where the weights fit on chip. One size also runs operation by operation, beside PyTorch's cells in
+eager mode. Gradients are compared before anything is timed. The table goes to benchmarks/results/, with
+hardware, versions and date.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import os
 import platform
 import statistics
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +26,9 @@ SIZES = [(100, 32, 256), (100, 64, 512), (100, 256, 1024), (1000, 16, 256)]
 NETWORKS = {"one layer": {}, "two, bidirectional": {"num_layers": 2, "bidirectional": True}}
 KINDS = ("LSTM", "GRU")
 TASKS = ("training", "inference")
+SETTINGS = ("TINYGRAD_RNN_CUDA_GRAPHS", "TINYGRAD_RNN_PERSISTENT")
+WAYS = {"a kernel a step": "00", "in a graph": "10", "persistent": "01"}
+"""How this library runs a loop, and what the settings are then."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -40,7 +46,8 @@ class Row(NamedTuple):
 
     case: Case
     task: str
-    ours: float
+    ours: list[float]
+    """One for each of WAYS."""
     theirs: float
 
 
@@ -52,14 +59,16 @@ def cases() -> list[Case]:
 
 def table(rows: Iterable[Row], heading: str) -> str:
     """The measurements as Markdown."""
+    ways = "".join(f" {way}, ms |" for way in WAYS) + " PyTorch, ms |" + " ratio |" * len(WAYS)
     lines = [
         f"# Recurrent layers beside cuDNN\n\n{heading}\n",
-        "| layer | (T, B, H) | task | this library, ms | PyTorch, ms | ratio |",
-        "|---|---|---|---:|---:|---:|",
+        f"| layer | (T, B, H) | task |{ways}",
+        f"|---|---|---|{'---:|' * (2 * len(WAYS) + 1)}",
     ]
     for (kind, network, size, unrolled), task, ours, theirs in rows:
         name = f"{kind}, {network}" + (", operation by operation" if unrolled else "")
-        lines.append(f"| {name} | {size} | {task} | {ours:.3f} | {theirs:.3f} | {ours / theirs:.2f} |")
+        times = [f"{t:.3f}" for t in (*ours, theirs)] + [f"{t / theirs:.2f}" for t in ours]
+        lines.append(f"| {name} | {size} | {task} | {' | '.join(times)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -118,22 +127,25 @@ def measured(rounds: int) -> Iterator[Row]:
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for case in cases():
-        ours, theirs = by_this(case), by_torch(case)
-        for a, b in zip(ours["training"](), theirs["training"](), strict=True):
-            np.testing.assert_allclose(a.get(), b.cpu().numpy(), rtol=1e-3, atol=1e-3 * float(abs(b).max()))
+        ours, theirs = [by_this(case, way) for way in WAYS.values()], by_torch(case)
+        for run in ours:
+            for a, b in zip(run["training"](), theirs["training"](), strict=True):
+                limit = 1e-3 * float(abs(b).max())
+                np.testing.assert_allclose(a.get(), b.cpu().numpy(), rtol=1e-3, atol=limit)
         for task in TASKS:
-            yield Row(case, task, *in_turns(ours[task], theirs[task], rounds))
+            *times, last = in_turns([run[task] for run in ours], theirs[task], rounds)
+            yield Row(case, task, times, last)
 
 
-def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median milliseconds of each, by device events, over rounds in which both run once."""
+def in_turns(ours: list[Callable[[], Any]], theirs: Callable[[], Any], rounds: int) -> list[float]:
+    """Median milliseconds of each, theirs last, by device events, over rounds in which all run once."""
     import cupy
     import torch
 
-    def on_cupy() -> float:
+    def on_cupy(run: Callable[[], Any]) -> float:
         begin, end = cupy.cuda.Event(), cupy.cuda.Event()
         begin.record()
-        ours()
+        run()
         end.record()
         end.synchronize()
         return float(cupy.cuda.get_elapsed_time(begin, end))
@@ -146,10 +158,8 @@ def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) ->
         end.synchronize()
         return float(begin.elapsed_time(end))
 
-    for _ in range(5):
-        on_cupy(), on_torch()
-    times = [(on_cupy(), on_torch()) for _ in range(rounds)]
-    return statistics.median(t for t, _ in times), statistics.median(t for _, t in times)
+    times = [[*map(on_cupy, ours), on_torch()] for _ in range(5 + rounds)]
+    return [statistics.median(several) for several in zip(*times[5:], strict=True)]
 
 
 def _weights_and_input(case: Case) -> tuple[Any, Any]:
@@ -162,8 +172,8 @@ def _weights_and_input(case: Case) -> tuple[Any, Any]:
     return layer, np.random.default_rng(0).standard_normal((T, B, H)).astype(np.float32)
 
 
-def by_this(case: Case) -> dict[str, Callable[[], Any]]:
-    """A training step, which gives all gradients, and inference, by this library."""
+def by_this(case: Case, way: str) -> dict[str, Callable[[], Any]]:
+    """A training step, which gives all gradients, and inference, by this library, in one of its ways."""
     import tinygrad_rnn as tg
 
     like, x = _weights_and_input(case)
@@ -174,6 +184,7 @@ def by_this(case: Case) -> dict[str, Callable[[], Any]]:
     order = [name for name, _ in like.named_parameters()]
 
     def training() -> list[Any]:
+        os.environ.update(zip(SETTINGS, way, strict=True))
         layer.zero_grad()
         given.grad = None
         with tg.fused(not case.unrolled):
@@ -181,6 +192,7 @@ def by_this(case: Case) -> dict[str, Callable[[], Any]]:
         return [given.grad.data, *(getattr(layer, name).grad.data for name in order)]
 
     def inference() -> None:
+        os.environ.update(zip(SETTINGS, way, strict=True))
         with tg.no_grad(), tg.fused(not case.unrolled):
             layer(given)
 
