@@ -98,13 +98,17 @@ class _Scale:
     def _weigh(self, vertex: Vertex, gradient: dict[int, Any], received: list[_Share]) -> _Weighed:
         norm = _dot(gradient, gradient) ** 0.5
         edges: dict[Level, dict[tuple[str, int], tuple[float, float]]] = {}
+        seen: dict[tuple[int, ...], tuple[float, float]] = {}
         for level in _LEVELS:
             edges[level] = {}
             for key, shares in self._sorted(received, level).items():
-                total = _add(shares)
-                size = _dot(total, total) ** 0.5
-                along = _dot(total, {k: gradient[k] for k in total})
-                edges[level][key] = (size, along / norm if norm else 0.0 if norm == 0 else float("nan"))
+                which = tuple(map(id, shares))
+                if which not in seen:
+                    total = _add(shares)
+                    size = _dot(total, total) ** 0.5
+                    along = _dot(total, {k: gradient[k] for k in total})
+                    seen[which] = size, along / norm if norm else 0.0 if norm == 0 else float("nan")
+                edges[level][key] = seen[which]
         future = [s for s in received if self._is_next_step(s.user, vertex)]
         local = [s for s in received if not self._is_next_step(s.user, vertex)]
         by_time: dict[int | None, float] = {}

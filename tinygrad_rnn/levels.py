@@ -4,6 +4,7 @@ A level is a grouping of a trace's vertices; the drawing and the gradient on its
 
 - "gate": inside a cell, an operation without a name goes into the named value that it alone serves (in an
   LSTM, f·c₋ and i·g become part of c). What serves several, the pre-activations, is a box of its own, "a".
+  A detached state belongs to the state, so that the way on from it is what is cut.
 - "cell": all operations of one layer, direction and time step.
 - "layer": all operations of one layer and direction; what else there is at every step is one vertex, too.
 
@@ -137,6 +138,9 @@ def _split_cells_into_gates(graph: Graph, groups: dict[str, str]) -> None:
     shared: list[str] = []
     for v in reversed(graph.nodes):
         if v.id not in cell:
+            continue
+        if v.kind == "cut" and (state := v.id.removesuffix(".cut")) in cell:
+            groups[v.id] = state
             continue
         serves = {groups[u] if cell.get(u) == cell[v.id] else None for u in users[v.id]}
         alone = serves.pop() if len(serves) == 1 else None

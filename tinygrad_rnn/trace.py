@@ -249,6 +249,10 @@ class Naming:
         self.ids[what] = name if count == 1 else f"{name}.{count}"
 
 
+Words = dict[Any, tuple[str, tuple[str, ...]]]
+"""An operation with its parameters → its formula, and its rules'."""
+
+
 def trace(*outputs: Tensor, values: bool = False) -> Graph:
     """The tape behind the outputs, as a Graph at level "op".
 
@@ -285,6 +289,7 @@ def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, 
     seen = _values(nodes) if values else {}
     vertices: dict[str, Vertex] = {}
     edges: list[Edge] = []
+    words: Words = {}
     for node in nodes:
         if node.index is not None:
             continue
@@ -296,7 +301,7 @@ def tape_graph(outputs: Sequence[Tensor], values: bool = False) -> tuple[Graph, 
             if isinstance(parent, Origin) and source not in vertices:
                 vertices[source] = _origin_vertex(parent, source)
             edges.append(Edge(source, ids[node], via=source, slot=slot, cut=cut))
-        vertices[ids[node]] = _vertex(node, ids[node], node in naming.outputs, seen.get(node))
+        vertices[ids[node]] = _vertex(node, ids[node], node in naming.outputs, seen.get(node), words)
     return Graph(tuple(vertices.values()), tuple(edges), notes=(*notes, *_again(vertices))), naming, opened
 
 
@@ -309,7 +314,7 @@ def _again(vertices: Mapping[str, Vertex]) -> tuple[str, ...]:
     return (AGAIN,) if max(states.values(), default=0) > 1 else ()
 
 
-def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vertex:
+def _vertex(node: Node, name: str, is_output: bool, value: Array | None, words: Words) -> Vertex:
     scope = node.scope
     label = node.label or ""
     place: dict[str, Any] = {
@@ -318,19 +323,27 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None) -> Vert
     }  # fmt: skip
     if node.plan is None:
         return Vertex(name, "parameter", "parameter", label or name, shape=node.shape, dtype=str(node.dtype))
-    primitive = node.plan.primitive
-    params = dict(zip(node.plan.names, node.saved or (), strict=True))
+    saved = dict(zip(node.plan.names, node.saved or (), strict=True))
+    formula, rules = _formulas(node.plan.primitive, saved, words)
     kind = "output" if is_output else "input" if _is_step_input(node) else "op"
     if scope.direction is not None and label:
         kind = "state" if label in ("h", "c") else "gate"
     shape, dtype = node.shape[0] if node.is_bundle else (node.shape, node.dtype)
     return Vertex(
-        name, primitive.name, kind, label or ("loss" if name == "loss" else ""),
-        formula=primitive.formula(**params),
-        rules=tuple(f"∂{x} = {rule}" for x, rule in primitive.rule_formulas().items()),
-        shape=shape, dtype=str(dtype), gate=scope.gate or (label if scope.direction else "") or None,
-        **place,
+        name, node.plan.primitive.name, kind, label or ("loss" if name == "loss" else ""),
+        formula=formula, rules=rules, shape=shape, dtype=str(dtype),
+        gate=scope.gate or (label if scope.direction else "") or None, **place,
     )  # fmt: skip
+
+
+def _formulas(primitive: Any, saved: Mapping[str, Any], words: Words) -> tuple[str, tuple[str, ...]]:
+    """The operation and its rules, printed once for all nodes with the same parameters."""
+    params = {p.name: saved[p.name] for p in primitive.params if p.name in saved}
+    key = primitive, repr(params)
+    if key not in words:
+        rules = primitive.rule_formulas().items()
+        words[key] = primitive.formula(**params), tuple(f"∂{x} = {rule}" for x, rule in rules)
+    return words[key]
 
 
 def _is_step_input(node: Node) -> bool:

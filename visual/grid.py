@@ -66,6 +66,16 @@ class Rect(NamedTuple):
         return self.y - self.height / 2
 
 
+class Room(NamedTuple):
+    """What an operation needs for the parameters in front of it: on either side, and above and below."""
+
+    wide: float
+    tall: float
+
+
+NOWHERE = Room(0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Slot:
     """One column: a time step, or a fold's range."""
@@ -141,10 +151,10 @@ class Grid:
         return slot.left + slot.width * ((self.half(row) or 0) + 0.5) / self.halves
 
 
-def grid(folded: Folded, placed_elsewhere: set[str], room: Mapping[str, float]) -> Grid:
+def grid(folded: Folded, placed_elsewhere: set[str], room: Mapping[str, Room]) -> Grid:
     """Plan the vertices that are not `placed_elsewhere` (parameters, initial states).
 
-    `room` says how much of it operations need on their left for what stands in front of them.
+    `room` is what operations need for the parameters that stand in front of them.
     """
     nodes = [v for v in folded.nodes if v.id not in placed_elsewhere]
     inner = [v for v in nodes if v.layer is not None and v.time is not None]
@@ -175,24 +185,40 @@ def grid(folded: Folded, placed_elsewhere: set[str], room: Mapping[str, float]) 
 
     foot, joints, head = _storeys(folded, outside, plan)
     clear = 46.0 + LANE * max(plan.entries - 1, 0)
-    base = clear + 12.0 + STOREY * (1 + max((plan.storeys[v.id] for v in foot), default=-1))
+    down = _levels(plan, foot, STOREY, room)
+    base = clear + 12.0 + max(down.values(), default=-STOREY) + STOREY
     gap = 76.0 + (LANE * plan.lanes if deep else 0.0)
+    between_rows = _levels(plan, joints, JOINT, room)
     for r in range(len(rows)):
-        crowd = 1 + max((plan.storeys[v.id] for v in joints if plan.home[v.id][0] == r - 0.5), default=-1)
-        plan.bottom.append(plan.bottom[-1] + plan.height + gap + JOINT * crowd if r else base)
+        crowd = max((y for (row, _), y in between_rows.items() if row == r - 0.5), default=-JOINT) + JOINT
+        plan.bottom.append(plan.bottom[-1] + plan.height + gap + crowd if r else base)
     _place_cells(plan, cells, templates)
     low = base - clear - BOX_HEIGHT / 2
-    _place_storeys(plan, foot, folded, room, lambda v: low - plan.storeys[v.id] * STOREY)
+    _place_storeys(plan, foot, folded, room, lambda row, k: low - down[row, k])
     _place_storeys(
         plan,
         joints,
         folded,
         room,
-        lambda v: plan.bottom[int(plan.home[v.id][0] + 0.5)] - 66.0 - plan.storeys[v.id] * JOINT,
+        lambda row, k: plan.bottom[int(row + 0.5)] - 66.0 - between_rows[row, k],
     )
     high = plan.top + 70.0 + (LANE * plan.lanes if deep else 0.0)
-    _place_storeys(plan, head, folded, room, lambda v: high + plan.storeys[v.id] * STOREY)
+    up = _levels(plan, head, STOREY, room)
+    _place_storeys(plan, head, folded, room, lambda row, k: high + up[row, k])
     return plan
+
+
+class _Kind(NamedTuple):
+    """Cells with the same members: one template holds all arrows that any of them has."""
+
+    members: Sequence[Vertex]
+    names: Mapping[str, str]
+    inner: dict[tuple[str, str], None]
+    doors: dict[str, None]
+    exits: dict[str, None]
+
+    def template(self) -> Template:
+        return template(self.members, [*self.inner], self.names, [*self.doors], [*self.exits])
 
 
 def _templates(
@@ -220,20 +246,20 @@ def _templates(
             read.setdefault(a, {})[ends[0]] = None
         if plan.inside(a[0]) and a[0] != b[0]:
             rising.setdefault(ends[0], set()).add(ends[1])
-    made: dict[object, Template] = {}
-    found = {}
+    kinds: dict[object, _Kind] = {}
+    open_cells = {}
     for key, members in cells.items():
         if members[0].id in plan.folds:
             continue
         names = {v.id: inner_name(v) for v in members}
-        inner = [(names[a], names[b]) for a, b in wires.get(key, ())]
-        doors = [names[name] for name in readers.get(key, ())]
-        exits = [names[name] for name in read.get(key, ())]
         built = tuple((names[v.id], v.kind, v.gate, label(v)) for v in members)
-        kind = built, tuple(inner), tuple(doors), tuple(exits)
-        if kind not in made:
-            made[kind] = template(members, inner, names, doors, exits)
-        found[key] = made[kind], names
+        kind = kinds.setdefault(built, _Kind(members, names, {}, {}, {}))
+        kind.inner.update(dict.fromkeys((names[a], names[b]) for a, b in wires.get(key, ())))
+        kind.doors.update(dict.fromkeys(names[name] for name in readers.get(key, ())))
+        kind.exits.update(dict.fromkeys(names[name] for name in read.get(key, ())))
+        open_cells[key] = kind, names
+    made = {id(kind): kind.template() for kind in kinds.values()}
+    found = {key: (made[id(kind)], names) for key, (kind, names) in open_cells.items()}
     if not plan.deep:
         return found, 34.0 if steps > 24 else 46.0
     plan.lanes = max(map(len, rising.values()), default=1)
@@ -291,11 +317,17 @@ def _storeys(
         (float(len(plan.rows)), head, False),
     ):
         own = {v.id for v in members}
-        joined = [(b, a) if down else (a, b) for a, b in edges if a in own and b in own]
+        upward = [(a, b) for a, b in edges if a in own and b in own and not _sideways(plan, a, b)]
+        joined = [(b, a) for a, b in upward] if down else upward
         plan.storeys.update(depths([v.id for v in members], joined))
         for v in members:
             plan.home[v.id] = row if row is not None else reach[v.id] + 0.5, plan.home[v.id][1]
     return foot, joints, head
+
+
+def _sideways(plan: Grid, a: str, b: str) -> bool:
+    """Whether an edge outside the rows leads from step to step: a recursion runs level, as a row does."""
+    return -1 != plan.home[a][1] != plan.home[b][1] != -1
 
 
 def _place_cells(
@@ -326,12 +358,28 @@ def _place_cells(
             plan.frames[row, column] = Rect(x, low + shape.height / 2, shape.width, plan.height)
 
 
+def _levels(
+    plan: Grid, members: Sequence[Vertex], pitch: float, room: Mapping[str, Room]
+) -> dict[tuple[float, int], float]:
+    """How far each storey of the head, foot or joints is from where it begins: (row, storey) → points."""
+    tall: dict[tuple[float, int], float] = {}
+    for v in members:
+        key = plan.home[v.id][0], plan.storeys[v.id]
+        tall[key] = max(tall.get(key, 0.0), room[v.id].tall if v.id in room else 0.0)
+    found: dict[tuple[float, int], float] = {}
+    for row, storey in sorted(tall):
+        for k in range(storey + 1):
+            below = found[row, k - 1] + pitch + tall.get((row, k - 1), 0.0) if k else 0.0
+            found[row, k] = below + tall.get((row, k), 0.0)
+    return found
+
+
 def _place_storeys(
     plan: Grid,
     members: Sequence[Vertex],
     folded: Folded,
-    room: Mapping[str, float],
-    height_of: Callable[[Vertex], float],
+    room: Mapping[str, Room],
+    height_of: Callable[[float, int], float],
 ) -> None:
     """Place the head, foot or joints, storey by storey: under, over or between what each is joined to."""
     joined: dict[str, list[str]] = {v.id: [] for v in members}
@@ -360,8 +408,8 @@ def _place_storeys(
                 wish[v.id] = sum(near) / len(near) if near else plan.right / 2
             extent[v.id] = FOLD[0] if v.kind == "fold" else max(width, 30.0)
         across: dict[str, float] = {}
-        wide = {name: width + 2 * room.get(name, 0.0) for name, width in extent.items()}
+        wide = {name: width + 2 * room.get(name, NOWHERE).wide for name, width in extent.items()}
         pack(sorted(extent, key=wish.__getitem__), wish, wide, 10.0, across)
         for v in storeys[floor]:
             low = BOX_HEIGHT if plan.home[v.id][0] != int(plan.home[v.id][0]) else 0.0
-            plan.place[v.id] = Rect(across[v.id], height_of(v), extent[v.id], low * 0.7 or BOX_HEIGHT)
+            plan.place[v.id] = Rect(across[v.id], height_of(*floor), extent[v.id], low * 0.7 or BOX_HEIGHT)

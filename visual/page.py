@@ -6,8 +6,9 @@ it onto the page, with a text table beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from visual.fold import Fold, Folded, Link
 from visual.gradients import Look
 from visual.grid import Rect
 from visual.legend import legend
+from visual.paths import Route
 from visual.picture import Arrow, Box, Element, Group, Picture, Strip, Text, fit, moved, text_width
 from visual.style import Style, number
 
@@ -134,29 +136,68 @@ def _about(
     return tuple(filter(None, words))
 
 
+class Block(NamedTuple):
+    """A frame around the parts of a module, where nothing else stands in it."""
+
+    name: str
+    rect: Rect
+    inside: Collection[str]
+
+    def drawn(self, style: Style) -> Iterator[Element]:
+        """The frame with its name in the corner."""
+        name, quiet, left, top = self.name, style["quiet"], self.rect.left, self.rect.top
+        yield Group(f"block.{name}", *self.rect, "none", quiet, "dotted", ("block",), name)
+        yield Text(left + 8, top - 12, name, quiet, 11, "start", bold=True, classes=("block",))
+
+
 def blocks(
-    nodes: Sequence[Vertex], place: Mapping[str, Rect], beside: Mapping[str, str], style: Style
-) -> Iterator[Element]:
-    """A frame around each module's part outside the rows, where nothing else stands in it."""
-    members: dict[str, set[str]] = {}
+    nodes: Sequence[Vertex],
+    place: Mapping[str, Rect],
+    beside: Mapping[str, str],
+    routes: Iterable[tuple[str, str, Route]],
+) -> list[Block]:
+    """The modules outside the rows of which several parts are drawn, with the ways between these."""
+    parts: dict[str, set[str]] = {}
+    loose: dict[str, set[str]] = {}
     for v in nodes:
-        if v.layer is None and v.time is None and v.module and v.id in place:
-            members.setdefault(v.module.partition(".")[0], set()).add(v.id)
-    for name, inside in members.items():
+        if v.layer is not None or v.time is not None or v.kind == "constant" or v.id not in place:
+            continue
+        if f"{v.module}.".startswith(f"{v.id}."):
+            parts.setdefault(v.id.rpartition(".")[0], set()).add(v.id)
+        else:
+            loose.setdefault(v.module, set()).add(v.id)
+    for name, inside in loose.items():
+        if name not in parts or len(parts[name]) > 1:
+            parts.setdefault(name, set()).update(inside)
+    parts.pop("", None)
+    owner = {part: name for name, inside in parts.items() for part in inside}
+    corners: dict[str, list[float]] = {}
+    for source, target, route in routes:
+        if source in owner and owner[source] == owner.get(target):
+            corners.setdefault(owner[source], []).extend(x for x, _ in route)
+    found = []
+    for name, inside in parts.items():
+        if len(inside) < 2:
+            continue
         inside |= {weight for weight, user in beside.items() if user in inside}
-        rects = [place[member] for member in inside]
-        left, right = min(r.left for r in rects) - 10, max(r.right for r in rects) + 10
-        bottom, top = min(r.bottom for r in rects) - 10, max(r.top for r in rects) + 24
-        alone = all(
-            r.right < left or r.left > right or r.top < bottom or r.bottom > top
+        rects = [place[part] for part in inside]
+        left = min([r.left for r in rects] + corners.get(name, [])) - 10
+        right = max([r.right for r in rects] + corners.get(name, [])) + 10
+        bottom, top = min(r.bottom for r in rects) - 8, max(r.top for r in rects) + 18
+        if not any(
+            r.right >= left and r.left <= right and r.top >= bottom and r.bottom <= top
             for other, r in place.items()
             if other not in inside
-        )
-        if alone and sum(member not in beside for member in inside) > 1:
-            x, y = (left + right) / 2, (bottom + top) / 2
-            size, line = (right - left, top - bottom), style["quiet"]
-            yield Group(f"block.{name}", x, y, *size, "none", line, "dotted", ("block",), name)
-            yield Text(left + 8, top - 14, name, style["quiet"], 11, "start", bold=True, classes=("block",))
+        ):
+            rect = Rect((left + right) / 2, (bottom + top) / 2, right - left, top - bottom)
+            found.append(Block(name, rect, inside))
+    return found
+
+
+def named_within(nodes: Iterable[Vertex], found: Iterable[Block]) -> dict[str, Vertex]:
+    """The vertices by their ids; what stands in a frame does not repeat its name."""
+    frame = {part: block.name for block in found for part in block.inside}
+    return {v.id: v._replace(label=v.label.removeprefix(f"{frame.get(v.id)}.")) for v in nodes}
 
 
 def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:

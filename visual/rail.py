@@ -17,7 +17,7 @@ from tinygrad_rnn.trace import Vertex
 from visual.cells import label
 from visual.fold import Folded
 from visual.gradients import Look
-from visual.grid import Grid, Rect
+from visual.grid import Grid, Rect, Room
 from visual.picture import Arrow, Box, Element, Text, bezier, text_width
 
 BAR = 4.5
@@ -101,6 +101,11 @@ def stacks(beside: Mapping[str, str], names: Mapping[str, Vertex]) -> dict[str, 
         user: (max(text_width(short(names[w]), 10) for w in weights) + 14, sorted(weights, reverse=True))
         for user, weights in found.items()
     }
+
+
+def room(width: float, weights: Sequence[str]) -> Room:
+    """What the parameters of such a width need around the operation that they stand in front of."""
+    return Room(width + BEFORE, max(0.0, (len(weights) / 2 - 1) * LEAST))
 
 
 def place_beside(
@@ -224,7 +229,7 @@ def _foothold(plan: Grid, target: str) -> float:
 
 def short(v: Vertex) -> str:
     """A parameter's name without what its row already says: "weight_hh", but "readout.weight"."""
-    *modules, name = v.id.split(".")
+    *modules, name = (v.label if "." in v.label else v.id).split(".")
     stem, _, layer = name.removesuffix("_reverse").rpartition("_l")
     return stem if stem and layer.isdigit() else ".".join([*modules[-1:], name])
 

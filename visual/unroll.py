@@ -16,7 +16,7 @@ from visual import alike, rail
 from visual.fold import Fold, Folded, folded
 from visual.gradients import Look, measure
 from visual.grid import Grid, Rect, grid
-from visual.page import blocks, edge_names, finished, node_box
+from visual.page import blocks, edge_names, finished, named_within, node_box
 from visual.picture import Box, Element, Group, Picture, Strip, Text, fit, text_width, without_collector
 from visual.style import Style
 from visual.upward import layered_drawing
@@ -64,12 +64,16 @@ def unrolled(
     )
     names = edge_names(whole.links)
 
-    elements: list[Element] = list(_frames(plan, style))
-    elements += blocks(short.nodes, plan.place, beside, style)
-    elements += rail.rails(plan, margin, whole, look, sigma, names)
     free = {id(link): n for n, link in enumerate(whole.links) if n not in margin.on_rail}
     laid = [link for link in short.links if id(link) in free]
     ways = {free[id(link)]: wire for link, wire in zip(laid, wires(plan, laid), strict=True)}
+    ends = ((whole.links[n].edge, wire.route) for n, wire in ways.items())
+    framed = blocks(short.nodes, plan.place, beside, ((e.source, e.target, way) for e, way in ends))
+    vertices |= named_within((v for v in short.nodes if v.time is None), framed)
+
+    elements: list[Element] = list(_frames(plan, style))
+    elements += [e for block in framed for e in block.drawn(style)]
+    elements += rail.rails(plan, margin, whole, look, sigma, names)
     for n, wire, dx in alike.spread_out(plan, whole, runs, ways):
         elements += look.edge(whole.links[n], names[n], wire, dx)
     for name, rect in plan.place.items():
@@ -109,7 +113,7 @@ def _planned(whole: Folded) -> _Planned:
     short, runs = alike.thinned(whole)
     (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
     before = rail.stacks(beside, {v.id: v for v in short.nodes})
-    room = {user: width + rail.BEFORE for user, (width, _) in before.items()}
+    room = {user: rail.room(width, names) for user, (width, names) in before.items()}
     plan = grid(short, {*weights, *beside, *initial}, room)
     if not alike.fits(plan, runs):
         short, runs = whole, []

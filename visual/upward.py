@@ -6,16 +6,16 @@ is one vertex.
 
 from __future__ import annotations
 
-from tinygrad_rnn.trace import Graph
+from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
 from visual.cells import label
 from visual.fold import Folded, Link
 from visual.gradients import Look, measure
-from visual.grid import BOX_HEIGHT, Rect
+from visual.grid import BOX_HEIGHT, NOWHERE, Rect
 from visual.layered import layers
-from visual.page import blocks, edge_names, finished, node_box, shape
-from visual.paths import Wire
-from visual.picture import Picture, fit, text_width
+from visual.page import blocks, edge_names, finished, named_within, node_box, shape
+from visual.paths import Route, Wire
+from visual.picture import Element, Picture, fit, text_width
 from visual.style import Style
 
 PITCH = 74.0
@@ -34,12 +34,12 @@ def layered_drawing(
     beside = _beside(graph)
     before = rail.stacks(beside, names)
     sizes = {
-        v.id: max(text_width(label(v), 11), text_width(shape(v), 9), 24.0) + 18
+        v.id: max(text_width(_said(v), 11), text_width(shape(v), 9), 24.0) + 18
         for v in graph.nodes
         if v.id not in beside
     }
-    room = {user: width + rail.BEFORE for user, (width, _) in before.items()}
-    wide = {name: size + 2 * room.get(name, 0.0) for name, size in sizes.items()}
+    room = {user: rail.room(width, weights) for user, (width, weights) in before.items()}
+    wide = {name: size + 2 * room.get(name, NOWHERE).wide for name, size in sizes.items()}
     plan = layers(wide, [(e.source, e.target) for e in graph.edges if e.source not in beside], gap=26.0)
     places = {}
     for name, size in sizes.items():
@@ -57,7 +57,8 @@ def layered_drawing(
         step = min(16.0, (sizes[name] - 12) / max(len(ends) - 1, 1))
         for n, (_, k) in enumerate(sorted(ends)):
             shift[k, up] = (n - (len(ends) - 1) / 2) * step
-    elements = list(blocks(graph.nodes, places, beside, style))
+    elements: list[Element] = []
+    ways: list[tuple[str, str, Route]] = []
     for k, (link, name) in enumerate(zip(links, edge_names(links), strict=True)):
         e = link.edge
         a, b = places[e.source], places[e.target]
@@ -68,12 +69,15 @@ def layered_drawing(
         lanes = [(x, depth * PITCH) for depth, x in plan.bends[e.source, e.target]]
         route = [(a.x + shift[k, True], a.top), *lanes, (b.x + shift[k, False], b.bottom)]
         elements += look.edge(link, name, Wire(route))
-    for v in graph.nodes:
+        ways.append((e.source, e.target, route))
+    framed = blocks(graph.nodes, places, beside, ways)
+    elements = [*(e for block in framed for e in block.drawn(style)), *elements]
+    for v in named_within(graph.nodes, framed).values():
         box = node_box(v, places[v.id], style)
         elements.append(box)
         if v.id in beside:
             continue
-        text = fit(label(v), box.width - 6, 10.5)
+        text = fit(_said(v), box.width - 6, 10.5)
         box.label, box.size = (f"{text}\n{shape(v)}" if v.shape else text), 10.5
         elements += [mark for mark in [look.tab(box, v.norm)] if mark]
     short = Folded(graph.nodes, tuple(links), {})
@@ -81,11 +85,15 @@ def layered_drawing(
     return finished(elements, graph, short, look, title or f"{words}, inputs below", style)
 
 
+def _said(v: Vertex) -> str:
+    return rail.short(v) if v.kind == "parameter" else label(v)
+
+
 def _beside(graph: Graph) -> dict[str, str]:
-    """The parameters that one vertex uses beside its data, and which."""
+    """The parameters that one vertex uses beside its data, and which; a module has data, drawn or not."""
     kinds = {v.id: v.kind for v in graph.nodes}
     users: dict[str, list[str]] = {}
-    fed = set()
+    fed = {v.id for v in graph.nodes if v.module}
     for e in graph.edges:
         if kinds[e.source] == "parameter":
             users.setdefault(e.source, []).append(e.target)

@@ -175,7 +175,7 @@ def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: Mapping[str, int], lanes: d
         hub = plan.place[source if source in hubs else target]
         bus = hub.top + 12 if source in hubs else hub.bottom - 12
         route: tuple[Point, ...] = ((a[0], bus), (b[0], bus))
-        if target in hubs:
+        if target in hubs and r0 != r1:
             route = _climb(plan, a, (b[0], bus), r0, r1, c0, level=hubs[target] > CROWD)
         whole = a, *route, b
         if hubs.get(source, hubs.get(target, 0)) <= CROWD:

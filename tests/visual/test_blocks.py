@@ -62,11 +62,30 @@ def test_parameters_stand_beside_their_operation_and_on_nothing(picture):
             assert apart, (a.id, b.id)
 
 
+def test_every_layer_of_a_stack_has_its_frame_and_names_in_it_do_not_repeat_its_path():
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 2)
+    net = nn.TransformerRecurrent(encoder, nn.GRU(4, 3))
+    picture = visual.draw(net(tg.randn(3, 1, 4))[0].sum(), gradients=True)
+    frames = {e.id: e for e in picture.elements if isinstance(e, Group) and "block" in e.classes}
+    assert set(frames) == {"block.encoder.layers.0", "block.encoder.layers.1"}
+    at = {b.id: b for b in picture.boxes}
+    for name, frame in frames.items():
+        path = name.removeprefix("block.")
+        assert {at[f"{path}.{part}"].label for part in ("self_attn", "norm2")} == {"self_attn", "norm2"}
+        inside = {name for name, box in at.items() if name.startswith(path) and "kind-op" in box.classes}
+        for arrow in picture.arrows:
+            if {arrow.source, arrow.target} <= inside:
+                assert max(abs(x - frame.x) for x, _ in arrow.points) < frame.width / 2
+    test_parameters_stand_beside_their_operation_and_on_nothing(picture)
+
+
 @pytest.mark.parametrize("level", ["cell", "layer"])
 def test_a_network_without_a_loop_is_drawn_with_its_weights_beside_it(level):
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     picture = visual.draw(net(tg.randn(2, 3)).sum(), level=level, gradients=True)
     at = {b.id: b for b in picture.boxes}
     assert at["0"].y < at["1"].y < at["2"].y < at["loss"].y
-    assert at["2.weight"].x != at["2"].x and abs(at["2.weight"].y - at["2"].y) < 20
+    for k in "02":
+        weight = at[f"{k}.weight"]
+        assert weight.x != at[k].x and abs(weight.y - at[k].y) < 20 and weight.label == f"{k}.weight"
     assert [at[n].label.split("\n")[0] for n in "012"] == ["0 linear", "1 tanh", "2 linear"]

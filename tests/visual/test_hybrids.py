@@ -38,6 +38,12 @@ def test_every_vertex_has_its_box(make, level):
     assert "<svg" in picture.pipe("svg").decode() and len(picture.boxes) > 5
 
 
+def test_a_recursion_outside_the_rows_runs_level():
+    at = {box.id: box for box in visual.draw(LOSSES["recogniser"](), gradients=True).boxes}
+    steps = [at[f"ctc.t{t}"] for t in range(4)]
+    assert len({box.y for box in steps}) == 1 and [b.x for b in steps] == sorted(b.x for b in steps)
+
+
 @pytest.mark.usefixtures("device")
 def test_the_decoder_stands_right_of_the_encoder_and_above_it():
     picture = visual.draw(LOSSES["sequence to sequence"](), level="cell")

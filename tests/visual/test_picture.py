@@ -9,7 +9,9 @@ from collections import Counter
 import pytest
 from networks import Network, network
 
+import tinygrad_rnn as tg
 import visual
+from tinygrad_rnn import nn, ops
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.picture import Arrow, Box, Picture, Strip, Text
 from visual.style import THEMES
@@ -180,6 +182,28 @@ def test_gates_stand_in_the_same_place_at_every_step():
         for t in range(4)
     ]
     assert offsets.count(offsets[0]) == 4
+
+
+def test_so_do_those_of_ones_own_cell_though_the_first_and_last_step_have_fewer_arrows():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input_size, self.hidden_size = 2, 3
+            self.forget, self.candidate = nn.Linear(5, 3), nn.Linear(5, 3)
+
+        def forward(self, x, h):
+            f = tg.label(f=ops.sigmoid(self.forget(ops.concatenate([x, h], axis=-1))))
+            n = tg.label(n=ops.tanh(self.candidate(ops.concatenate([x, f * h], axis=-1))))
+            return (1 - f) * h + f * n
+
+    output, _ = nn.Recurrent(Own())(tg.randn(4, 1, 2))
+    picture = visual.draw(output.sum(), level="gate")
+    at, start = place(picture), {f"t{t}": place(picture)[f"l0.fwd.t{t}.h"].x for t in range(4)}
+    for gate in "fn":
+        boxes = {step: at[f"l0.fwd.{step}.{gate}"] for step in start}
+        assert len({(round(boxes[step].x - x, 6), boxes[step].y) for step, x in start.items()}) == 1
+    weights = {box.label for box in picture.boxes if "kind-parameter" in box.classes}
+    assert weights == {f"{part}.{name}" for part in ("forget", "candidate") for name in ("weight", "bias")}
 
 
 def test_tokens_stand_under_their_steps():

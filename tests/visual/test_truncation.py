@@ -67,6 +67,15 @@ def test_a_state_that_was_cut_off_is_a_cell_like_its_neighbours(kind):
     assert not any(e.id.endswith(".frame") for e in picture.elements if isinstance(e, Group))
 
 
+@pytest.mark.parametrize(("kind", "states"), [("GRUCell", "h"), ("LSTMCell", "hc")])
+def test_at_gate_level_the_way_on_from_a_state_is_cut(kind, states):
+    losses = truncated(kind, 4, {2})
+    picture = visual.draw(losses[1] + losses[-1], level="gate", gradients=True)
+    assert not [box.id for box in picture.boxes if "kind-cut" in box.classes]
+    cuts = {a.source for a in picture.arrows if "cut" in a.classes}
+    assert cuts == {f"l0.fwd.t1.{state}" for state in states}
+
+
 def test_at_gate_level_a_cut_state_stands_at_the_heights_of_the_next_steps():
     boxes = {box.id: box for box in visual.draw(truncated("LSTMCell", 6, {3})[-1], level="gate").boxes}
     for state in "ch":

@@ -78,6 +78,8 @@ class Recurrent(Recurrence):
                 raise TypeError(
                     f"expected cells with input_size, hidden_size and forward, got {type(cell).__name__}"
                 )
+            for name, parameter in cell.named_parameters():
+                parameter.name = name
         self.input_size, self.hidden_size = made[0].input_size, made[-1].hidden_size
         self.cells = ModuleList(made)
 
