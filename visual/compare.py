@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual.fold import NOTABLE, Link, notable
 from visual.gradients import measure
+from visual.grid import inner_name
 from visual.page import edge_names
 from visual.paths import middle
 from visual.picture import Arrow, Box, Element, Group, Picture, Text, moved
@@ -54,7 +55,8 @@ def compare(
 ) -> Picture:
     """Two Flows, Graphs or scalar losses at the same positions and on one colour scale.
 
-    Every vertex or edge that only one side has is marked, and the `most` largest differences in norm.
+    What only one side has is marked, though not the edges of a vertex that is, and the `most` largest
+    differences in norm. Open cells of two kinds, an LSTM's and a GRU's gates, each keep their own places.
 
     >>> from tinygrad_rnn.trace import Graph, Vertex
     >>> one = Graph((Vertex("x", "input", "input"),), ())
@@ -68,8 +70,12 @@ def compare(
         raise ValueError(f"expected two graphs at one level, got {left.level!r} and {right.level!r}")
     table = style_of(theme, style)
     both = _joined(left, right), _joined(right, left, order=left)
+    if _parts(left) != _parts(right):
+        both = left, right
     found = differences(left, right)
-    shown = [d for d in found if math.isinf(d.size)] + [d for d in found if math.isfinite(d.size)][:most]
+    alone = {d.id for d in found if d.what.startswith("only")}
+    marked = [d for d in found if "--" not in d.id or not alone.intersection(d.id.split("--")[:2])]
+    shown = [d for d in marked if math.isinf(d.size)] + [d for d in marked if math.isfinite(d.size)][:most]
     focus = _open(both)
     shared = _look(both, table)
     pictures = []
@@ -123,6 +129,11 @@ def _facts(graph: Graph) -> Iterator[tuple[str, tuple[tuple[str, ...], float | N
     links = [Link(e) for e in graph.edges]
     for e, name in zip(graph.edges, edge_names(links), strict=True):
         yield name, (("cut" if e.cut else "passes", e.via), e.norm)
+
+
+def _parts(graph: Graph) -> set[str]:
+    """What stands in the graph's open cells: two kinds of cells have no places in common."""
+    return {inner_name(v) for v in graph.nodes if v.layer is not None and v.time is not None}
 
 
 def _ids(graph: Graph) -> set[str]:

@@ -28,6 +28,10 @@ Panel = tuple[str, Norms, Sequence[str]]
 CELL = 26.0
 """Side of one entry; narrower where there are many."""
 WIDEST = 960.0
+ROWS = 200
+"""More losses than this share rows, which then hold the largest norm of several."""
+BESIDE = 6
+"""More names than this stand beside the lines, not on them."""
 MOST = 400
 """Longer sequences are binned: the largest norm of each bin over its median, since a mean hides spikes."""
 
@@ -88,8 +92,11 @@ def influence(
     'Which loss reaches which step'
     """
     values = _matrix(what, losses, layer, direction)
-    names = [f"L at {s}" if len(values) <= 24 or s % 10 == 0 else "" for s in range(len(values))]
-    return _drawn([("‖∂L_s/∂h_t‖", values, names)], theme, title or "Which loss reaches which step", style)
+    each = -(-len(values) // ROWS)
+    rows = [_largest(values[s : s + each]) for s in range(0, len(values), each)]
+    names = [f"L at {k * each}" if len(rows) <= 24 or k % 10 == 0 else "" for k in range(len(rows))]
+    label = "‖∂L_s/∂h_t‖" + (f", in each row the largest of {each} losses" if each > 1 else "")
+    return _drawn([(label, np.stack(rows), names)], theme, title or "Which loss reaches which step", style)
 
 
 def plot_heatmap(flow: Any, ax: Any = None) -> Any:
@@ -121,12 +128,14 @@ def plot_weight_gradients(flow: Any, ax: Any = None) -> Any:
     Vectors add, norms don't: the lines of a weight do not sum to the norm of its gradient.
     """
     ax = _axes(ax)
-    for name, norms in flow.weights.items():
+    for k, (name, norms) in enumerate(flow.weights.items()):
         positive = np.where(np.asarray(norms) > 0, norms, np.nan)
-        ax.plot(positive, marker=".", label=name)
+        ax.plot(positive, marker=".", linestyle=("-", "--", ":", "-.")[k // 10 % 4], label=name)
     if any(np.any(np.asarray(norms) > 0) for norms in flow.weights.values()):
         ax.set_yscale("log")
-    if flow.weights:
+    if len(flow.weights) > BESIDE:
+        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif flow.weights:
         ax.legend(fontsize="small")
     ax.set_xlabel("time t")
     ax.set_ylabel("‖dW_t‖")
@@ -155,21 +164,26 @@ def _axes(ax: Any) -> Any:
 
 def _image(values: Norms, ax: Any, label: str) -> Any:
     ax = _axes(ax)
-    from matplotlib.colors import LogNorm
+    from matplotlib.colors import ListedColormap, LogNorm, to_rgba
 
     seen = values[np.isfinite(values) & (values > 0)]
     norm = LogNorm(seen.min(), max(seen.max(), seen.min() * 1.001)) if seen.size else None
-    shown = ax.imshow(
-        np.ma.masked_where(~(values > 0), values),
-        norm=norm,
-        cmap="cividis_r",
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-    )
+    *shade, opaque = to_rgba(ax.get_facecolor())
+    style = style_of("dark" if opaque and sum(shade) < 1.5 else "light")
+    ramp = {"dark": "cividis", "light": "cividis_r"}[style.theme]
+    how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    shown = ax.imshow(np.ma.masked_where(~(np.isfinite(values) & (values > 0)), values), norm=norm, cmap=ramp, **how)
     if seen.size:
         ax.figure.colorbar(shown, ax=ax, label=f"{label}, log scale")
-    ax.set_xlabel("time t")
+    words = ["time t"]
+    for where, name, word in (
+        (values == 0, "faint", "grey: exactly zero"),
+        (np.isinf(values), "alarm", "orange: infinite"),
+    ):
+        if where.any():
+            ax.imshow(np.ma.masked_where(~where, where), cmap=ListedColormap([style[name]]), **how)
+            words.append(word)
+    ax.set_xlabel("; ".join(words))
     return ax
 
 
@@ -259,7 +273,7 @@ def _facts(panels: Sequence[Panel]) -> Iterator[tuple[str, ...]]:
     yield "row", "t", "norm"
     for label, values, names in panels:
         for name, row in zip(names, values, strict=True):
-            for t, norm in enumerate(row[:MOST].tolist()):
+            for t, norm in enumerate(row.tolist()):
                 yield f"{label} {name}", str(t), "not computed" if math.isnan(norm) else number(norm)
 
 
@@ -302,16 +316,16 @@ def _binned(values: Norms, columns: int) -> Norms:
     """Two rows for each: the medians of the bins below their largest."""
     bounds = np.linspace(0, values.shape[1], columns + 1).astype(int)
     bins = [values[:, a:b] for a, b in itertools.pairwise(bounds)]
-    pairs = [
-        (
-            _median(b),
-            np.where(np.isnan(b).all(1), math.nan, np.nan_to_num(b, nan=-1.0, posinf=math.inf).max(1)),
-        )
-        for b in bins
-    ]
+    pairs = [(_median(b), _largest(b.T)) for b in bins]
     return np.stack([np.stack(column, axis=1) for column in zip(*pairs, strict=True)], axis=1).reshape(
         -1, columns
     )
+
+
+def _largest(values: Norms) -> Norms:
+    """The largest of each column, NaN where nothing was computed."""
+    largest: Norms = np.where(np.isnan(values), -1.0, values).max(axis=0)
+    return np.where(largest < 0, math.nan, largest)
 
 
 def _median(values: Norms) -> Norms:
