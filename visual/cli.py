@@ -92,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _picture(options: argparse.Namespace) -> Picture:
     _check(options)
     one = run(options, options.network)
-    if options.focus is not None and not 0 <= options.focus < len(one.tokens):
-        raise Refused(f"expected --focus on a step from 0 to {len(one.tokens) - 1}, got {options.focus}")
+    if options.focus is not None and not 0 <= options.focus < one.length:
+        raise Refused(f"expected --focus on a step from 0 to {one.length - 1}, got {options.focus}")
     theme, title = options.theme, one.title
     match options.view:
         case "rolled":

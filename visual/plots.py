@@ -55,7 +55,8 @@ def heatmap(
     >>> heatmap(SimpleNamespace(h=[[[0.1, 1.0]]], c=None)).table.splitlines()[1]
     '‖∂L/∂h‖ layer 0 →  0  0.1'
     """
-    flows = [flow_of(what) for what in (flow if isinstance(flow, list | tuple) else [flow])]
+    several = isinstance(flow, list | tuple) and not hasattr(flow, "nodes")
+    flows = [flow_of(what) for what in (flow if several else [flow])]
     if any(np.size(found.h) == 0 for found in flows):
         raise ValueError("expected a recurrent network, got a loss that reaches no state h at any step")
     if names is not None and len(names) != len(flows):
@@ -101,6 +102,7 @@ def influence(
 
 def plot_heatmap(flow: Any, ax: Any = None) -> Any:
     """`heatmap` with matplotlib, into `ax` (or new axes), which is returned; rows of c above those of h."""
+    flow = flow_of(flow)
     h, names = _rows(flow.h), _row_names(np.asarray(flow.h))
     if flow.c is None:
         ax = _image(h, ax, "‖∂L/∂h_t‖")
@@ -127,7 +129,7 @@ def plot_weight_gradients(flow: Any, ax: Any = None) -> Any:
 
     Vectors add, norms don't: the lines of a weight do not sum to the norm of its gradient.
     """
-    ax = _axes(ax)
+    ax, flow = _axes(ax), flow_of(flow)
     for k, (name, norms) in enumerate(flow.weights.items()):
         positive = np.where(np.asarray(norms) > 0, norms, np.nan)
         ax.plot(positive, marker=".", linestyle=("-", "--", ":", "-.")[k // 10 % 4], label=name)
@@ -144,7 +146,7 @@ def plot_weight_gradients(flow: Any, ax: Any = None) -> Any:
 
 
 def _matrix(what: Any, losses: Sequence[Any] | None, layer: int, direction: str) -> Norms:
-    if losses is not None:
+    if losses is not None or hasattr(what, "nodes"):
         what = flow_of(what).influence(losses, layer, direction)
     elif hasattr(what, "influence"):
         raise ValueError("expected losses, one for each row of the matrix, along with a Flow")

@@ -21,6 +21,8 @@ from visual.style import style as style_of
 from visual.unroll import unrolled
 
 SIDE = 52.0
+LONG = 12
+"""More steps than this are folded: the loop has already said what happens at each."""
 JOINS = ("stack", "concatenate")
 
 
@@ -55,7 +57,7 @@ def rolled(
     found = loops(graph)
     if not found and not any(_is_cell(v) for v in graph.nodes):
         raise ValueError("expected a recurrent network to roll up, got a graph without time steps")
-    grid = unrolled(graph, table, title=title or "The loop, and what it unrolls to")
+    grid = unrolled(graph, table, fold=LONG, title=title or "The loop, and what it unrolls to")
     heights: dict[str, tuple[float, Vertex]] = {}
     at = {box.id: box for box in grid.boxes}
     for v in graph.nodes:
@@ -68,7 +70,10 @@ def rolled(
     elements = [_shifted(e, shift) for e in grid.elements]
     elements += _drawn(table, graph, found, heights, names, centre)
     top = max((y for y, _ in heights.values()), default=0.0)
-    elements.append(Text(centre, top + SIDE / 2 + 52, "rolled", table["quiet"], 12, bold=True))
+    beside = next(e.x for e in grid.elements if isinstance(e, Text) and e.text.startswith("layer "))
+    high, quiet = top + SIDE / 2 + 52, table["quiet"]
+    elements.append(Text(centre, high, "rolled", quiet, 12, bold=True))
+    elements.append(Text(shift + beside, high, "unrolled", quiet, 12, "start", bold=True))
     rows = [("from", "to", "delay")]
     rows += [(e.source, e.target, "cut" if e.cut else f"{e.delay:+d}" if e.delay else "0") for e in found]
     desc = f"{len(heights)} loops on the left, unrolled over {_steps(graph)} steps on the right."

@@ -31,7 +31,9 @@ class Run(NamedTuple):
     loss: tg.Tensor
     steps: list[tg.Tensor]
     """A loss for each step alone; none where the network has no output at every step."""
-    tokens: list[str]
+    tokens: list[str] | None
+    """What stands at each step; None where that is only numbers."""
+    length: int
     title: str
 
 
@@ -57,11 +59,11 @@ def run(options: argparse.Namespace, network: str) -> Run:
     return _recurrent(options, net, x, tokens)
 
 
-def _recurrent(options: argparse.Namespace, net: Any, x: tg.Tensor, tokens: list[str]) -> Run:
-    lengths = options.lengths
+def _recurrent(options: argparse.Namespace, net: Any, x: tg.Tensor, tokens: list[str] | None) -> Run:
+    lengths, count = options.lengths, len(x)
     if lengths:
-        if max(lengths) != len(tokens) or min(lengths) < 1:
-            raise Refused(f"expected --lengths from 1 to {len(tokens)}, the longest, got {lengths}")
+        if max(lengths) != count or min(lengths) < 1:
+            raise Refused(f"expected --lengths from 1 to {count}, the longest, got {lengths}")
         x = tg.ops.repeat(x, len(lengths), axis=1)
     if options.truncate:
         if net.bidirectional or lengths:
@@ -69,13 +71,13 @@ def _recurrent(options: argparse.Namespace, net: Any, x: tg.Tensor, tokens: list
         output, final = _truncated(net, x, options.truncate)
     else:
         output, final = net(x, lengths=lengths) if lengths else net(x)
-    steps = [(output[t] * output[t]).mean() for t in range(len(tokens))]
+    steps = [(output[t] * output[t]).mean() for t in range(count)]
     h = final[0] if isinstance(final, tuple) else final
     loss = (output * output).mean() if options.loss == "every" else h[-1 - net.bidirectional :].sum()
     layers = f"{net.num_layers} layer{'s' * (net.num_layers > 1)}{', bidirectional' * net.bidirectional}"
     cut = f", cut after every {options.truncate}" if options.truncate else ""
-    title = f"{type(net).__name__}, {layers}, {net.hidden_size} features, {len(tokens)} steps{cut}"
-    return Run(_named(loss), steps, tokens, title)
+    title = f"{type(net).__name__}, {layers}, {net.hidden_size} features, {count} steps{cut}"
+    return Run(_named(loss), steps, tokens, count, title)
 
 
 def _truncated(net: Any, x: tg.Tensor, every: int) -> tuple[tg.Tensor, Any]:
@@ -101,8 +103,10 @@ def _feedforward(options: argparse.Namespace) -> Run:
         for a, b in itertools.pairwise(widths)
         for part in (tg.nn.Linear(a, b), tg.nn.Tanh())
     ]
-    loss = tg.nn.Sequential(*parts)(tg.ops.reshape(x, (1, -1))).sum()
-    return Run(_named(loss), [], tokens, f"Feedforward, {len(tokens)} steps as one vector of {x.size}")
+    whole = tg.ops.reshape(x, (1, -1))
+    whole.name = "x"
+    loss = tg.nn.Sequential(*parts)(whole).sum()
+    return Run(_named(loss), [], tokens, len(x), f"Feedforward, {len(x)} steps as one vector of {x.size}")
 
 
 def _classifier(options: argparse.Namespace, path: Path) -> Run:
@@ -114,7 +118,7 @@ def _classifier(options: argparse.Namespace, path: Path) -> Run:
     answer = int(scores.numpy()[0].argmax())
     loss = tg.nn.functional.cross_entropy(scores, tg.tensor([answer]))
     title = f"{path.name} reads “{options.text}” and answers {net.classes[answer]}"
-    return Run(_named(loss), [], list(options.text), title)
+    return Run(_named(loss), [], list(options.text), len(options.text), title)
 
 
 def _from_weights(state: Mapping[str, tg.Tensor], path: str) -> Any:
@@ -141,8 +145,8 @@ def _named(loss: tg.Tensor) -> tg.Tensor:
     return loss
 
 
-def _sequence(options: argparse.Namespace, features: int) -> tuple[tg.Tensor, list[str]]:
-    """The input (T, 1, I) and one label per step; random numbers have so many `features`."""
+def _sequence(options: argparse.Namespace, features: int) -> tuple[tg.Tensor, list[str] | None]:
+    """The input (T, 1, I) and what stands at each step; random numbers have so many `features`."""
     given = [name for name in ("text", "series", "steps") if getattr(options, name) is not None]
     if len(given) > 1:
         came = " and ".join(f"--{name}" for name in given)
@@ -155,11 +159,10 @@ def _sequence(options: argparse.Namespace, features: int) -> tuple[tg.Tensor, li
         return tg.tensor(hot[:, None]), list(options.text)
     if options.series is not None:
         return _series(Path(options.series))
-    steps = options.steps or 6
-    return tg.randn(steps, 1, features), [str(t) for t in range(steps)]
+    return tg.randn(options.steps or 6, 1, features), None
 
 
-def _series(path: Path) -> tuple[tg.Tensor, list[str]]:
+def _series(path: Path) -> tuple[tg.Tensor, list[str] | None]:
     if not path.is_file():
         raise Refused(f"expected a file of numbers, got {str(path)!r}, which does not exist")
     rows: list[list[float]] = []
@@ -175,4 +178,5 @@ def _series(path: Path) -> tuple[tg.Tensor, list[str]]:
     values = np.array(rows, dtype=np.float32)
     spread = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(spread == 0, 1, spread)
-    return tg.tensor(values[:, None]), [str(t) for t in range(len(rows))]
+    alone = [f"{row[0]:g}" for row in rows] if counts == [1] else None
+    return tg.tensor(values[:, None]), alone

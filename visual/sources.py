@@ -1,6 +1,7 @@
 """What a picture may be asked of: a Graph, a Flow, or a Tensor with all that led to it.
 
-Every view takes any of them, and measures a loss where it needs gradients.
+Every view takes any of them, and measures a loss where it needs gradients; only a heatmap and an influence
+matrix ask for a loss or its Flow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ def flow_of(what: Any) -> Any:
     """The Flow given, or that of the scalar loss given."""
     if hasattr(what, "h"):
         return what
+    if isinstance(what, Graph):
+        raise TypeError("expected a scalar loss or its Flow, got a Graph: give tinygrad_rnn.flow(loss)")
     from tinygrad_rnn.flow import flow
 
     return flow(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_a_series_gives_one_step_per_line(tmp_path):
     ids = {g.get("id", "") for g in ET.parse(path).getroot().iter("{http://www.w3.org/2000/svg}g")}
     steps = {t for t in range(9) if any(i.endswith(f"l0.fwd.t{t}") for i in ids)}
     assert steps == {0, 1, 2}
+    data.write_text("112\n118.5\n132\n")
+    assert main(["gru", "--series", str(data), "-o", str(path)]) == 0
+    assert {">112<", ">118.5<", ">132<"} <= set(re.findall(r">[\d.]+<", path.read_text(encoding="utf-8")))
+
+
+def test_steps_without_tokens_are_not_numbered_twice(tmp_path):
+    path = tmp_path / "plain.svg"
+    assert main(["rnn", "--steps", "3", "-o", str(path)]) == 0
+    texts = re.findall(r">([^<>\n]+)</text>", path.read_text(encoding="utf-8"))
+    assert [texts.count(t) for t in "012"] == [1, 1, 1] and texts.count("x") == 3
 
 
 def test_a_saved_network_reads_a_text_of_the_users(tmp_path, capsys):

@@ -8,7 +8,7 @@ from networks import network
 import tinygrad_rnn as tg
 import visual
 from visual.compare import differences
-from visual.picture import Strip
+from visual.picture import Box, Strip
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -62,6 +62,22 @@ def test_both_sides_stand_at_the_same_places():
     at = {box.id: box for box in visual.compare(whole, less).boxes}
     moves = {(at[f"b.{n[2:]}"].x - box.x, at[f"b.{n[2:]}"].y - box.y) for n, box in at.items() if n[0] == "a"}
     assert len({(round(x, 6), round(y, 6)) for x, y in moves}) == 1
+
+
+def test_cells_of_two_kinds_keep_their_own_places_and_their_gates_are_marked_once():
+    one, two = network("lstm", 1, False, 3, "gate"), network("gru", 1, False, 3, "gate")
+    picture = visual.compare(one, two)
+    at = {box.id: box for box in picture.boxes}
+    for side, graph in (("a", one), ("b", two)):
+        alone = {box.id: box for box in visual.draw(graph, gradients=True).boxes}
+        step = alone["l0.fwd.t1.h"]
+        for name, box in alone.items():
+            if name.startswith("l0.fwd.t1."):
+                here, there = at[f"{side}.{name}"], at[f"{side}.{step.id}"]
+                assert (here.x - there.x, here.y - there.y) == pytest.approx((box.x - step.x, box.y - step.y))
+    lonely = {v.id for v in one.nodes} ^ {v.id for v in two.nodes}
+    ways = [e.title.split(":")[0].split("--")[:2] for e in marks(picture) if isinstance(e, Box)]
+    assert ways and not [pair for pair in ways if lonely & {*pair}]
 
 
 def test_one_colour_means_one_norm_on_both_sides():

@@ -122,6 +122,49 @@ def test_wrong_shapes_are_named(wrong):
         visual.heatmap(SimpleNamespace(h=wrong, c=None))
 
 
+@pytest.mark.parametrize("view", [visual.heatmap, visual.influence, plot_heatmap, plot_weight_gradients])
+def test_a_graph_has_no_norms_over_time_and_is_refused_in_one_sentence(view):
+    with pytest.raises(TypeError, match=r"expected a scalar loss or its Flow, got a Graph: give .*flow\(loss\)"):
+        view(network())
+
+
+def test_more_losses_than_rows_share_them_and_the_row_has_the_largest():
+    matrix = np.tril(np.full((450, 450), 1e-3))
+    matrix[7, 0] = 1.0
+    picture = visual.influence(matrix)
+    ((name, strip),) = strips(picture).items()
+    assert "the largest of 3 losses" in name and len(strip.colours) == 300 and strip.height <= 600
+    assert {k for k, row in enumerate(strip.colours) if style().shade(1.0) in row} == {4, 5}
+    assert len(picture.rows) == 1 + 150 * 450
+
+
+def test_matplotlib_tells_zero_and_infinite_from_what_was_not_computed():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    values = np.array([[0.1, 0.0, math.inf, math.nan]])
+    for page, theme in (("default", "light"), ("dark_background", "dark")):
+        with pyplot.style.context(page):
+            ax = plot_influence(values)
+            shown = pixels(ax)[0]
+            assert ax.get_xlabel() == "time t; grey: exactly zero; orange: infinite"
+            for place, name in ((1, "faint"), (2, "alarm")):
+                assert "#" + bytes(shown[place].astype(int).tolist()).hex() == style(theme)[name]
+            assert len({tuple(c) for c in shown}) == 4
+            norms = plot_influence(np.array([[1e-3, 1.0]]))
+            small, large = (c.sum() for c in pixels(norms)[0])
+            assert (large > small) == (theme == "dark")
+    pyplot.close("all")
+
+
+def test_many_weights_are_named_beside_the_lines_and_each_line_looks_its_own():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    net = tg.nn.LSTM(2, 3, 2, bidirectional=True)
+    ax = plot_weight_gradients(net(tg.randn(4, 1, 2))[0].sum())
+    ax.figure.canvas.draw()
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == len(ax.lines) == 16
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+    pyplot.close("all")
+
+
 def test_matplotlib_draws_into_the_given_axes(rng):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     axes = pyplot.subplots(4)[1]

@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import visual
+from visual.picture import Text
 from visual.rolled import Loop, loops, row_of, unroll
 
 KINDS = {"rnn": tg.nn.RNN, "lstm": tg.nn.LSTM, "gru": tg.nn.GRU}
@@ -125,3 +126,9 @@ def test_every_row_that_reads_the_input_is_drawn_reading_it(both):
     picture = visual.rolled(tg.nn.GRU(2, 3, 2, bidirectional=both))
     marks = [e for e in picture.elements if "input" in e.classes]
     assert len(marks) == 1 + both
+
+
+def test_a_long_sequence_is_folded_beside_its_loop():
+    picture = visual.rolled(tg.nn.GRU(2, 3)(tg.randn(40, 1, 2))[0].sum())
+    assert len([box for box in picture.boxes if "kind-cell" in box.classes]) < 12 and picture.width < 1600
+    assert {"rolled", "unrolled"} <= {e.text for e in picture.elements if isinstance(e, Text)}
