@@ -26,7 +26,7 @@ def main() -> int:
     changed = differences(before.graph("cell"), after.graph("cell"))
     first = next(d for d in changed if d.id.startswith("l0"))
     picture = visual.compare(
-        before, after, ("before training", "after training"), title="What training changed"
+        before, after, ("before training", "after training"), title=f"{UPDATES} updates: what they changed"
     )
     answer = (
         f"{UPDATES} updates took the loss from {before.loss.item():.3g} to "

@@ -41,7 +41,7 @@ def energy(x: np.ndarray[Any, Any], weights: list[tg.Tensor]) -> tg.Tensor:
     for t in range(len(x)):
         with tg.at(layer=0, direction="forward", time=t):
             h = tg.label(h=tg.ops.tanh(tg.tensor(x[t]) @ weights[0] + h @ weights[1]))
-            norm = tg.ops.sqrt((h * h).sum())
+            norm = tg.label(norm=tg.ops.sqrt((h * h).sum()))
         total = norm if total is None else total + norm
     total.name = "loss"
     return total

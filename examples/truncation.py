@@ -26,7 +26,8 @@ def main() -> int:
     cosine = float(whole @ short / np.linalg.norm(whole) / np.linalg.norm(short))
     lost = float(np.linalg.norm(whole - short) / np.linalg.norm(whole))
     loss = run(cell, readout, x, y, EVERY)
-    picture = visual.draw(loss, gradients=True, title=f"BPTT cut after every {EVERY} steps")
+    cut = f"BPTT cut after every {EVERY} of {STEPS} steps"
+    picture = visual.draw(loss, gradients=True, title=f"{cut}: {lost:.1%} of the gradient changed")
     answer = (
         f"Cutting after every {EVERY} of {STEPS} steps changed the recurrent weights' "
         f"gradient by {lost:.1%} of its norm (cosine with the whole gradient: {cosine:.4f})."

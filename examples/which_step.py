@@ -11,6 +11,7 @@ import tinygrad_rnn as tg
 import visual
 from examples.common import show
 from tinygrad_rnn import nn
+from visual.picture import shown
 
 TEXT = "hello world"
 
@@ -29,9 +30,9 @@ def main() -> int:
     whole = parts.sum(0)
     shares = (parts * whole).sum((1, 2)) / (whole * whole).sum()
     t = int(shares.argmax())
-    picture = visual.draw(
-        flow, gradients=True, tokens=TEXT[:-1], title=f"Which step moved the weights: “{TEXT}”"
-    )
+    tokens = [f"{shown(letter)} {share:.0%}" for letter, share in zip(TEXT, shares, strict=False)]
+    title = f"“{TEXT}”: what each letter brought to the gradient of {name}"
+    picture = visual.draw(flow, gradients=True, tokens=tokens, title=title)
     answer = (
         f"Reading “{TEXT[t]}” at step {t} (where “{TEXT[t + 1]}” comes next) moved "
         f"{name} most: {shares[t]:.0%} of its gradient; the shares of all steps sum to {shares.sum():.0%}."

@@ -28,9 +28,9 @@ def main() -> int:
         state = flow.h if flow.c is None else flow.c
         flows.append(flow)
         kept[kind] = float(state[0, 0, 0] / state[0, 0, -1])
-    picture = visual.heatmap(
-        flows, names=KINDS, title="The adding problem: how far back the gradient reaches"
-    )
+    names = [f"{kind}: {share:.2g} is left" for kind, share in kept.items()]
+    title = f"The adding problem: how much of the gradient is left {STEPS - 1} steps back"
+    picture = visual.heatmap(flows, names=names, title=title)
     said = ", ".join(f"{kind} {share:.2g}" for kind, share in kept.items())
     best, worst = max(kept, key=kept.__getitem__), min(kept, key=kept.__getitem__)
     answer = (

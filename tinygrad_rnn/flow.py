@@ -189,6 +189,11 @@ class Flow:
             if e.norm is not None and e.projection is not None
         ]
 
+    def __repr__(self) -> str:
+        """What it measured."""
+        layers, directions, steps = self.h.shape
+        return f"Flow({layers} layers, {directions} directions, {steps} steps, {len(self.edges)} edges)"
+
     def _table(self, label: str, shape: tuple[int, ...], read: Any) -> np.ndarray[Any, Any]:
         table = np.full(shape, np.nan)
         for v in self._states:

@@ -88,6 +88,10 @@ class Graph(NamedTuple):
     notes: tuple[str, ...] = ()
     """What a reader must be told: "replayed from its definition", "gradients not computed", …"""
 
+    def __repr__(self) -> str:
+        """Its size; a notebook would print thousands of lines of what is in it."""
+        return f"Graph({len(self.nodes)} nodes, {len(self.edges)} edges, level={self.level!r})"
+
     def quotient(self, level: Level) -> Graph:
         """This op-level graph, contracted to "gate", "cell" or "layer" (see `levels`).
 

@@ -88,14 +88,22 @@ class Look:
             head = "open"
         else:
             width = 3.0
-            x, y = middle(wire.back)
-            alarm = self.style["alarm"]
-            drawn.append(Text(x + dx, y + 7, number(e.norm), alarm, 10, bold=True, classes=("mark",)))
+            drawn.append(self._word(wire.back, number(e.norm), dx))
         back = Arrow(
             f"{name}.g", e.target, e.source, wire.back, self.colour(e.norm), width, dash, head,
             BACKWARD[seen], describe(link), dx,
         )  # fmt: skip
         return [*drawn, back]
+
+    def _word(self, curve: Curve, said: str, dx: float) -> Text:
+        """What is wrong with a gradient, on that side of its arrow where the data does not run."""
+        (x, y), across, up = middle(curve), curve[-1][0] - curve[0][0], curve[-1][1] - curve[0][1]
+        alarm, classes = self.style["alarm"], ("mark",)
+        if abs(up) <= abs(across):
+            return Text(x + dx, y + (7 if across > 0 else -13), said, alarm, 10, "middle", True, classes)
+        if up > 0:
+            return Text(x + dx - 6, y - 3, said, alarm, 10, "end", True, classes)
+        return Text(x + dx + 6, y - 3, said, alarm, 10, "start", True, classes)
 
     def _unmeasured(self, link: Link, name: str, wire: Wire, dx: float) -> list[Element]:
         """The forward arrow alone: BPTT was cut here, or not computed, or is not asked for."""

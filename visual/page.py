@@ -88,9 +88,10 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     classes = _classes(v.kind, v.layer, v.direction)
     classes += () if v.time is None else (f"t-{v.time}",)
     classes += (f"gate-{v.gate}",) if v.gate else ()
-    size = 15.0 if v.kind in ("cell", "gate", "state") else 10.0 if v.kind == "parameter" else 11.0
-    size = 13.0 if v.kind == "input" else size
     text = rail.short(v) if v.kind == "parameter" else label(v)
+    size = 10.0 if v.kind == "parameter" else 13.0 if v.kind == "input" else 11.0
+    if v.kind in ("cell", "gate", "state") and text_width(text, 15.0) <= rect.width - 6:
+        size = 15.0
     return Box(
         v.id,
         rect.x,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 Point = tuple[float, float]
 Dash = Literal["solid", "dashed", "dotted"]
@@ -149,13 +150,13 @@ class Picture:
 
     width: float
     height: float
-    elements: tuple[Element, ...]
+    elements: tuple[Element, ...] = field(repr=False)
     title: str = ""
     desc: str = ""
     theme: str = "light"
-    page: str = "#ffffff"
-    font: str = "Helvetica, Arial, sans-serif"
-    prefix: str = "p"
+    page: str = field(default="#ffffff", repr=False)
+    font: str = field(default="Helvetica, Arial, sans-serif", repr=False)
+    prefix: str = field(default="p", repr=False)
     """Comes before every id in SVG, so that two pictures may share a page."""
     facts: Callable[[], Iterable[tuple[str, ...]]] = field(default=tuple, repr=False)
     """Makes the rows of the text table."""
@@ -224,7 +225,8 @@ class Picture:
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
-        return {"image/svg+xml": self.pipe("svg").decode(), "text/plain": self.title or "picture"}
+        own = replace(self, prefix=f"p{crc32(self.pipe('svg')):08x}")
+        return {"image/svg+xml": own.pipe("svg").decode(), "text/plain": self.title or "picture"}
 
 
 @contextmanager
@@ -271,6 +273,16 @@ def fit(text: str, width: float, size: float) -> str:
         return text
     room = max(int(width / text_width("x", size)), 1)
     return text if text_width(text, size) <= width else text[: max(room - 1, 1)] + "…"
+
+
+def shown(token: object) -> str:
+    """A token as it can be seen: a blank is no empty box.
+
+    >>> shown("a"), shown(" "), shown("\\n")
+    ('a', '␣', '⏎')
+    """
+    text = str(token)
+    return text if text.strip() else text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
 
 
 def text_width(text: str, size: float) -> float:

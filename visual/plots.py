@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual.gradients import Look
-from visual.picture import Box, Element, Group, Picture, Strip, Text, fit
+from visual.picture import Box, Element, Group, Picture, Strip, Text, fit, shown
 from visual.sources import flow_of
 from visual.style import number, scale_of
 from visual.style import style as style_of
@@ -119,6 +119,7 @@ def plot_influence(
 ) -> Any:
     """`influence` with matplotlib, into `ax` (or new axes), which is returned."""
     ax = _image(_matrix(what, losses, layer, direction), ax, "‖∂L_s/∂h_t‖")
+    ax.yaxis.set_major_locator(type(ax.xaxis.get_major_locator())(integer=True))
     ax.set_ylabel("loss s")
     ax.set_title("Which loss reaches which step")
     return ax
@@ -161,20 +162,23 @@ def _axes(ax: Any) -> Any:
         from matplotlib import pyplot
     except ImportError:
         raise ImportError("this plot needs matplotlib: pip install 'tinygrad-rnn[plots]'") from None
-    return pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    ax.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
+    return ax
 
 
 def _image(values: Norms, ax: Any, label: str) -> Any:
     ax = _axes(ax)
     from matplotlib.colors import ListedColormap, LogNorm, to_rgba
 
-    seen = values[np.isfinite(values) & (values > 0)]
+    number = np.isfinite(values) & (values > 0)
+    seen = values[number]
     norm = LogNorm(seen.min(), max(seen.max(), seen.min() * 1.001)) if seen.size else None
     *shade, opaque = to_rgba(ax.get_facecolor())
     style = style_of("dark" if opaque and sum(shade) < 1.5 else "light")
     ramp = {"dark": "cividis", "light": "cividis_r"}[style.theme]
     how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    shown = ax.imshow(np.ma.masked_where(~(np.isfinite(values) & (values > 0)), values), norm=norm, cmap=ramp, **how)
+    shown = ax.imshow(np.ma.masked_where(~number, values), norm=norm, cmap=ramp, **how)
     if seen.size:
         ax.figure.colorbar(shown, ax=ax, label=f"{label}, log scale")
     words = ["time t"]
@@ -248,7 +252,7 @@ def _drawn(
     if tokens is not None and pitch >= 12 and not binned:
         for t, token in enumerate(tokens[:steps]):
             x = left + (t + 0.5) * pitch
-            elements.append(Text(x, 105, fit(str(token), pitch, 13), style["ink"], 13, bold=True))
+            elements.append(Text(x, 105, fit(shown(token), pitch, 13), style["ink"], 13, bold=True))
     for t in range(0, steps, every):
         elements.append(Text(left + (t + 0.5) * width / steps, 86, str(t), style["quiet"], 10))
     elements.append(Text(left - 8, 86, "time t", style["quiet"], 10, "end"))

@@ -17,7 +17,7 @@ from visual.fold import Fold, Folded, folded
 from visual.gradients import Look, measure
 from visual.grid import Grid, Rect, grid
 from visual.page import blocks, edge_names, finished, named_within, node_box
-from visual.picture import Box, Element, Group, Picture, Strip, Text, fit, text_width, without_collector
+from visual.picture import Box, Element, Group, Picture, Strip, Text, fit, shown, text_width, without_collector
 from visual.style import Style
 from visual.upward import layered_drawing
 from visual.wires import wires
@@ -129,7 +129,7 @@ def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
     if tokens is None:
         return short
     nodes = tuple(
-        v._replace(label=str(tokens[v.time]))
+        v._replace(label=shown(tokens[v.time]))
         if v.kind == "input" and v.time is not None and 0 <= v.time < len(tokens)
         else v
         for v in short.nodes
@@ -209,7 +209,7 @@ def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -
             yield Text(
                 slot.x,
                 22,
-                fit(str(tokens[slot.time]), slot.width - 6, 14),
+                fit(shown(tokens[slot.time]), slot.width - 6, 14),
                 style["ink"],
                 14,
                 bold=True,

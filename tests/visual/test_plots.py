@@ -124,7 +124,7 @@ def test_wrong_shapes_are_named(wrong):
 
 @pytest.mark.parametrize("view", [visual.heatmap, visual.influence, plot_heatmap, plot_weight_gradients])
 def test_a_graph_has_no_norms_over_time_and_is_refused_in_one_sentence(view):
-    with pytest.raises(TypeError, match=r"expected a scalar loss or its Flow, got a Graph: give .*flow\(loss\)"):
+    with pytest.raises(TypeError, match="expected a scalar loss or its Flow, got a Graph: give "):
         view(network())
 
 

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from networks import network
 
+import tinygrad_rnn as tg
 import visual
 from tinygrad_rnn.trace import Edge, Graph, Vertex
 from visual import dot as dot_writer
@@ -261,6 +262,20 @@ def test_a_picture_shows_itself_in_a_notebook_and_saves_its_source(tmp_path):
     assert picture.save(tmp_path / "a.gv").read_text(encoding="utf-8") == picture.source
     with pytest.raises(ValueError, match=r"ends in \.dot or \.gv"):
         picture.save(tmp_path / "a.png")
+
+
+def test_two_pictures_of_one_notebook_have_no_id_in_common_and_one_has_the_same_at_every_run():
+    light, dark, again = (visual.draw(network(), theme=theme) for theme in ("light", "dark", "light"))
+    shown = [p._repr_mimebundle_()["image/svg+xml"] for p in (light, dark, again)]
+    one, two = (set(re.findall(r' id="([^"]+)"', svg)) for svg in shown[:2])
+    assert len(one) == len(two) > 20 and not one & two and shown[0] == shown[2]
+
+
+def test_neither_picture_nor_graph_nor_flow_floods_a_terminal():
+    loss = tg.nn.RNN(2, 3)(tg.randn(20, 1, 2))[0].sum()
+    flow = tg.flow(loss)
+    for shown in (visual.draw(flow), flow, flow.graph("cell")):
+        assert len(repr(shown)) < 200
 
 
 # -- style -----------------------------------------------------------------------------------------------
