@@ -55,10 +55,10 @@ def write(picture: Picture) -> str:
         elif isinstance(element, Arrow) and "edge" in element.classes:
             _edge(graph, element)
         elif isinstance(element, Text):
-            _text(graph, element, f"mark.{len(graph.body)}")
+            _text(graph, element, f"mark {len(graph.body)}")
         elif isinstance(element, Box) and element.label:
             _text(graph, Text(element.x, element.y - element.size * 0.35, element.label, element.ink,
-                              element.size), f"mark.{len(graph.body)}")  # fmt: skip
+                              element.size), f"mark {len(graph.body)}")  # fmt: skip
     return str(graph.source)
 
 

@@ -225,7 +225,7 @@ def _drawn(
     left, y = 110.0, 104.0 if tokens is None else 124.0
 
     elements: list[Element] = []
-    for label, values, names in panels:
+    for n, (label, values, names) in enumerate(panels):
         high = CELL if len(names) <= 24 else max(4.0, 600.0 / len(names))
         height = high * len(names)
         middle, faint = (left + width / 2, y + height / 2), style["faint"]
@@ -234,7 +234,9 @@ def _drawn(
             tuple(look.heat(None if math.isnan(n) else n) for n in row)
             for row in (_binned(values, columns) if binned else values).tolist()
         )
-        elements.append(Strip(f"strip.{label}", left, y, width, height, colours, ("heat",), label))
+        again = sum(other == label for other, *_ in panels[:n])
+        name = f"strip.{label}" + f".{again}" * bool(again)
+        elements.append(Strip(name, left, y, width, height, colours, ("heat",), label))
         for k, name in enumerate(names):
             elements.append(Text(left - 8, y + (k + 0.5) * high - 4, name, style["ink"], 11, "end"))
         if pitch >= 18 and high >= 18:

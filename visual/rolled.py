@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
 from visual.picture import Arrow, Box, Element, Picture, Text, bezier, fit, moved, text_width
+from visual.sources import told_apart
 from visual.style import Style
 from visual.style import style as style_of
 from visual.unroll import unrolled
@@ -52,7 +53,7 @@ def rolled(
     >>> rolled(Graph(tuple(cells), (Edge("l0.fwd.t0", "l0.fwd.t1"),), "cell")).boxes[-1].id
     'l0.fwd'
     """
-    graph = _graph(what, steps)
+    graph = told_apart(_graph(what, steps))
     table = style_of(theme, style)
     found = loops(graph)
     if not found and not any(_is_cell(v) for v in graph.nodes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_rnn.trace import Graph
+from visual.svg import token
 
 LEVELS = ("cell", "gate", "op", "layer")
 
@@ -36,7 +37,31 @@ def graph_of(what: Any, level: str | None, gradients: bool) -> Graph:
     graph: Graph = what
     has_cells = any(v.time is not None and v.layer is not None for v in graph.nodes)
     if graph.level == "op" and (level not in (None, "op") or (level is None and has_cells)):
-        return graph.quotient(level or "cell")  # type: ignore[arg-type]
+        return told_apart(graph.quotient(level or "cell"))  # type: ignore[arg-type]
     if level is not None and level != graph.level:
         raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at {level!r}; trace one at 'op'")
-    return graph
+    return told_apart(graph)
+
+
+def told_apart(graph: Graph) -> Graph:
+    """The graph with ids that every writer can write: "a:b" beside "a_b" is called "a_b.2".
+
+    >>> from tinygrad_rnn.trace import Edge, Vertex
+    >>> nodes = [Vertex(name, "input", "input") for name in ("a:b", "a_b")]
+    >>> [v.id for v in told_apart(Graph(tuple(nodes), ())).nodes]
+    ['a_b.2', 'a_b']
+    """
+    taken = {v.id for v in graph.nodes if token(v.id) == v.id}
+    if len(taken) == len(graph.nodes):
+        return graph
+    names: dict[str, str] = {}
+    for v in graph.nodes:
+        name, k = token(v.id), 1
+        while v.id not in taken and name in taken:
+            k += 1
+            name = f"{token(v.id)}.{k}"
+        names[v.id] = name
+        taken.add(name)
+    nodes = (v._replace(id=names[v.id]) for v in graph.nodes)
+    edges = (e._replace(source=names[e.source], target=names[e.target]) for e in graph.edges)
+    return graph._replace(nodes=tuple(nodes), edges=tuple(edges))

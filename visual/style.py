@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "zero": ("#9aa5b1", "#6b7785"),
 }
 """Each name with its value on a light page and, where that differs, on a dark one."""
+
+COLOUR = re.compile("#[0-9a-fA-F]{6}|[a-z]+")
 
 THEMES: dict[str, dict[str, str]] = {
     "light": {name: values[0] for name, values in TABLE.items()},
@@ -124,7 +127,7 @@ class Style:
 
 
 def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Style:
-    """The style of a theme with `changes` to its table; ValueError for an unknown theme or name.
+    """The style of a theme with `changes` to its table; ValueError for an unknown theme, name or colour.
 
     >>> style("light", {"cell.lime": "#000000"})
     Traceback (most recent call last):
@@ -133,11 +136,13 @@ def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Sty
     if theme not in THEMES:
         raise ValueError(f"expected theme 'light' or 'dark', got {theme!r}")
     table = THEMES[theme]
-    for name in changes or {}:
+    for name, value in (changes or {}).items():
         if name not in table:
             near = difflib.get_close_matches(name, table, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(table)}"
             raise ValueError(f"unknown style name {name!r}; {hint}")
+        if name != "font" and not COLOUR.fullmatch(value):
+            raise ValueError(f"expected {name!r} as '#rrggbb' or a colour's name, got {value!r}")
     return Style(theme, {**table, **(changes or {})})
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -126,6 +127,69 @@ def test_hostile_labels_are_inert_in_svg(text):
             assert name in ("font-family", "class") or "script:" not in value
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", picture.pipe("svg").decode())
     assert len(classes(root, "node")) == 4
+
+
+VIEWS = {
+    "heatmap": lambda text: visual.heatmap(FLOW, title=text, tokens=[text] * 3, names=None),
+    "heatmaps": lambda text: visual.heatmap([FLOW, FLOW], title=text, names=[text, text]),
+    "influence": lambda text: visual.influence([[1.0, 0.5], [0.0, 1.0]], title=text),
+    "attention": lambda text: visual.attention([[1.0]], [text], [text], title=text),
+    "compare": lambda text: visual.compare(hostile_graph(text), network(), (text, text), title=text),
+    "rolled": lambda text: visual.rolled(hostile_graph(text), title=text),
+    "upward": lambda text: visual.draw(upward(text), title=text, gradients=True),
+    "fold": lambda text: visual.draw(network(steps=300), tokens=[text] * 300, title=text, focus=150),
+}
+FLOW = SimpleNamespace(h=[[[1.0, 0.0, math.nan]]], c=[[[1.0, 0.0, math.inf]]])
+
+
+def upward(text: str) -> Graph:
+    """The hostile graph without time."""
+    graph = hostile_graph(text)
+    return graph._replace(nodes=tuple(v._replace(time=None, layer=None) for v in graph.nodes))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_text_of_a_user_gets_out_of_its_place_in_any_view(view, dot):
+    for text in HOSTILE:
+        picture = VIEWS[view](text)
+        content = picture.pipe("svg").decode()
+        root = ElementTree.fromstring(content)
+        assert {e.tag.removeprefix(SVG) for e in root.iter()} <= {
+            "svg", "title", "desc", "g", "rect", "circle", "path", "text",
+        }  # fmt: skip
+        names = {name for e in root.iter() for name in e.attrib}
+        assert not {n for n in names if n.startswith("on") or "href" in n or n == "style"}
+        ids = [e.get("id") for e in root.iter() if e.get("id")]
+        assert len(ids) == len(set(ids)) and not any(":" in name for name in ids)
+        assert content.count("://") == content.count("http://www.w3.org/2000/svg") == 1
+        assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", content)
+        for box in picture.boxes:
+            assert all(text_width(line, box.size) <= box.width + 1 for line in box.label.split("\n")), box.id
+        parsed_dot(picture.source, dot)
+
+
+def test_names_that_are_written_alike_stay_apart(dot):
+    names = ["a:b", "a_b", "mark.7", "a b", "A_b"]
+    nodes = tuple(Vertex(name, "input", "input", name) for name in names)
+    edges = tuple(Edge(name, "sum", slot=k) for k, name in enumerate(names))
+    picture = visual.draw(Graph((*nodes, Vertex("sum", "sum", "output")), edges))
+    written = {g.get("id") for g in classes(tree(picture), "node")}
+    assert len(written) == 6 and {"p-a_b", "p-mark.7"} <= written
+    assert len({a.id for a in picture.arrows}) == 5 and {b.label for b in picture.boxes} >= {*names}
+    lines = parsed_dot(picture.source, dot).splitlines()
+    assert len([line for line in lines if 'class="node' in line]) == 6
+
+
+@pytest.mark.parametrize("value", ["<b>", '#fff" onload="x', "url(http://x)", "", "#12345", "red;x"])
+def test_a_style_that_is_no_colour_is_refused(value):
+    with pytest.raises(ValueError, match=r"expected 'cell\.fill' as '#rrggbb' or a colour's name, got"):
+        visual.draw(network(), style={"cell.fill": value})
+
+
+@pytest.mark.parametrize("name", ["-Tpng.svg", "a; touch b.svg", "$(id).svg", "<b>&.svg", "漢字 🙂.svg"])
+def test_a_hostile_file_name_is_only_a_name(name, tmp_path):
+    path = visual.draw(network()).render(tmp_path / name)
+    assert list(tmp_path.iterdir()) == [path] and path.name == name
 
 
 # -- DOT -------------------------------------------------------------------------------------------------
