@@ -28,11 +28,12 @@ def main() -> int:
     forward, reverse = np.nanmax(flow.h[0, 0]), np.nanmax(flow.h[0, 1])
     at_first = flow.h[0, 1, 0] / flow.h[0, 0, 0]
     verdict = "more" if reverse > forward else "less"
-    title = f"Recalling the first number: reverse ← carries {reverse / forward:.2g} times as much as forward →"
+    times = f"{reverse / forward:.2g} times"
+    title = f"Recalling the first number: reverse ← carries {times} as much as forward →"
     picture = visual.heatmap(flow, title=title)
     answer = (
         f"The backward direction carries {verdict}: its largest gradient is "
-        f"{reverse / forward:.2g} times the forward one's, and at the first step, which holds the answer, "
+        f"{times} the forward one's, and at the first step, which holds the answer, "
         f"{at_first:.2g} times."
     )
     return show(picture, "directions", answer)

@@ -66,7 +66,9 @@ def hybrid() -> Picture:
 
 def feedforward() -> Picture:
     net = nn.Sequential(nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1))
-    return visual.draw(net(tg.randn(1, 20)).sum(), gradients=True, title="No loop: all steps at once")
+    x = tg.randn(1, 20)
+    x.name = "x"
+    return visual.draw(net(x).sum(), gradients=True, title="No loop: all steps at once")
 
 
 def ragged() -> Picture:

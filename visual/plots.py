@@ -119,7 +119,7 @@ def plot_influence(
 ) -> Any:
     """`influence` with matplotlib, into `ax` (or new axes), which is returned."""
     ax = _image(_matrix(what, losses, layer, direction), ax, "‖∂L_s/∂h_t‖")
-    ax.yaxis.set_major_locator(type(ax.xaxis.get_major_locator())(integer=True))
+    ax.locator_params(axis="y", integer=True)
     ax.set_ylabel("loss s")
     ax.set_title("Which loss reaches which step")
     return ax
@@ -160,10 +160,11 @@ def _matrix(what: Any, losses: Sequence[Any] | None, layer: int, direction: str)
 def _axes(ax: Any) -> Any:
     try:
         from matplotlib import pyplot
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise ImportError("this plot needs matplotlib: pip install 'tinygrad-rnn[plots]'") from None
     ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
-    ax.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 

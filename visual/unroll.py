@@ -17,7 +17,18 @@ from visual.fold import Fold, Folded, folded
 from visual.gradients import Look, measure
 from visual.grid import Grid, Rect, grid
 from visual.page import blocks, edge_names, finished, named_within, node_box
-from visual.picture import Box, Element, Group, Picture, Strip, Text, fit, shown, text_width, without_collector
+from visual.picture import (
+    Box,
+    Element,
+    Group,
+    Picture,
+    Strip,
+    Text,
+    fit,
+    shown,
+    text_width,
+    without_collector,
+)
 from visual.style import Style
 from visual.upward import layered_drawing
 from visual.wires import wires

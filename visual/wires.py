@@ -173,7 +173,7 @@ def _wire(plan: Grid, out: _Plug, into: _Plug, hubs: Mapping[str, int], lanes: d
         return Wire(_beside_frame(plan, a, b, source, r1, lanes))
     if (source in hubs and c1 >= 0) or (target in hubs and c0 >= 0):
         hub = plan.place[source if source in hubs else target]
-        bus = hub.top + 12 if source in hubs else hub.bottom - 12
+        bus = hub.top + 12 if source in hubs else hub.bottom - (12 if r0 != r1 else 17)
         route: tuple[Point, ...] = ((a[0], bus), (b[0], bus))
         if target in hubs and r0 != r1:
             route = _climb(plan, a, (b[0], bus), r0, r1, c0, level=hubs[target] > CROWD)
