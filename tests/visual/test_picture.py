@@ -13,8 +13,11 @@ import tinygrad_rnn as tg
 import visual
 from tinygrad_rnn import nn, ops
 from tinygrad_rnn.trace import Edge, Graph, Vertex
-from visual.picture import Arrow, Box, Picture, Strip, Text
-from visual.style import THEMES
+from visual.fold import Link
+from visual.gradients import Look
+from visual.paths import Wire, middle
+from visual.picture import Arrow, Box, Picture, Strip, Text, text_width
+from visual.style import THEMES, style
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -186,20 +189,21 @@ def test_gates_stand_in_the_same_place_at_every_step():
 
 def test_so_do_those_of_ones_own_cell_though_the_first_and_last_step_have_fewer_arrows():
     class Own(nn.Module):
-        def __init__(self):
+        def __init__(self, width):
             super().__init__()
-            self.input_size, self.hidden_size = 2, 3
-            self.forget, self.candidate = nn.Linear(5, 3), nn.Linear(5, 3)
+            self.input_size, self.hidden_size = width, 3
+            self.forget, self.candidate = nn.Linear(width + 3, 3), nn.Linear(width + 3, 3)
 
         def forward(self, x, h):
-            f = tg.label(f=ops.sigmoid(self.forget(ops.concatenate([x, h], axis=-1))))
+            f = tg.label(forget=ops.sigmoid(self.forget(ops.concatenate([x, h], axis=-1))))
             n = tg.label(n=ops.tanh(self.candidate(ops.concatenate([x, f * h], axis=-1))))
             return (1 - f) * h + f * n
 
-    output, _ = nn.Recurrent(Own())(tg.randn(4, 1, 2))
+    output, _ = nn.Recurrent(Own, 2)(tg.randn(4, 1, 2))
     picture = visual.draw(output.sum(), level="gate")
     at, start = place(picture), {f"t{t}": place(picture)[f"l0.fwd.t{t}.h"].x for t in range(4)}
-    for gate in "fn":
+    assert at["l0.fwd.t2.forget"].label == "forget"
+    for gate in ("forget", "n"):
         boxes = {step: at[f"l0.fwd.{step}.{gate}"] for step in start}
         assert len({(round(boxes[step].x - x, 6), boxes[step].y) for step, x in start.items()}) == 1
     weights = {box.label for box in picture.boxes if "kind-parameter" in box.classes}
@@ -275,6 +279,20 @@ def test_number_zero_nan_missing_and_cut_look_different():
     assert cases["zero"][1].colour == colours["zero"] and cases["nan"][1].colour == colours["alarm"]
     assert len(set(looks.values())) == 5
     assert [len(cases[name]) for name in ("number", "zero", "nan", "missing", "cut")] == [2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("way", [(0, 90), (0, -90), (90, 0), (-90, 0)])
+def test_what_is_wrong_with_a_gradient_stands_on_the_far_side_of_its_arrow_from_the_data(way):
+    x, y = way
+    wire = Wire([(0.0, 0.0), (float(x), float(y))])
+    link = Link(Edge("a", "b", norm=math.nan))
+    ahead, word, back = Look(style(), True).edge(link, "a--b", wire)
+    (ax, ay), (bx, by) = middle(ahead.points), middle(back.points)
+    assert word.text == "NaN"
+    width = text_width("NaN", word.size) * {"start": 0.5, "middle": 0.0, "end": -0.5}[word.anchor]
+    centre = word.x + width, word.y + word.size * 0.35
+    away = (centre[0] - bx) * (bx - ax) + (centre[1] - by) * (by - ay)
+    assert away > 0 and math.dist(centre, (ax, ay)) > math.dist(centre, (bx, by)) > 5
 
 
 def test_a_cut_bears_scissors():

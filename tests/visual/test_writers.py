@@ -178,6 +178,7 @@ def test_names_that_are_written_alike_stay_apart(dot):
     assert len({a.id for a in picture.arrows}) == 5 and {b.label for b in picture.boxes} >= {*names}
     lines = parsed_dot(picture.source, dot).splitlines()
     assert len([line for line in lines if 'class="node' in line]) == 6
+    assert all(line.split("[")[0].strip().startswith('"mark ') for line in lines if "class=mark" in line)
 
 
 @pytest.mark.parametrize("value", ["<b>", '#fff" onload="x', "url(http://x)", "", "#12345", "red;x"])
