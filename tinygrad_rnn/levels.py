@@ -36,12 +36,14 @@ def group(graph: Graph, level: str) -> dict[str, str]:
     if level not in ("gate", "cell", "layer"):
         raise ValueError(f"expected level 'op', 'gate', 'cell' or 'layer', got {level!r}")
     blocks = _blocks(graph)
+    recursions = _recursions(graph, blocks) if level == "layer" else set()
     groups: dict[str, str] = {}
     for v in graph.nodes:
         if v.kind in _OWN:
             groups[v.id] = _timeless(v) if level == "layer" else v.id
         elif v.kind != "constant":
-            groups[v.id] = _place(v, level, blocks)
+            joined = v.op not in JOINS or blocks.get(v.module) in recursions
+            groups[v.id] = _place(v, level, blocks if joined else {})
     groups |= _chains(graph, groups)
     _dissolve_cycles(graph, groups)
     if level == "gate":
@@ -53,7 +55,7 @@ def _place(v: Vertex, level: str, blocks: Mapping[str, str]) -> str:
     if v.layer is not None and v.direction is not None:
         cell = v.id.split(f"l{v.layer}.{SHORT[v.direction]}")[0] + f"l{v.layer}.{SHORT[v.direction]}"
         return cell if level == "layer" or v.time is None else f"{cell}.t{v.time}"
-    if v.module in blocks and v.op not in JOINS:
+    if v.module in blocks:
         block = blocks[v.module]
         return block if v.time is None or level == "layer" else f"{block}.t{v.time}"
     return _timeless(v) if level == "layer" else v.id
@@ -72,6 +74,12 @@ def _blocks(graph: Graph) -> dict[str, str]:
         if block is not None:
             found[module] = block
     return found
+
+
+def _recursions(graph: Graph, blocks: Mapping[str, str]) -> set[str]:
+    """The blocks outside the layers that work step by step: what joins their steps is a part of them."""
+    steps = (v for v in graph.nodes if v.time is not None and v.layer is None and v.op not in JOINS)
+    return {blocks[v.module] for v in steps if v.module in blocks and v.kind == "op"}
 
 
 def _path(module: str) -> Iterator[str]:

@@ -252,9 +252,11 @@ def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[st
             links.append(Link(merged, spread(e.norm for e in edges)))
 
     folds = {}
+    cuts = _cuts(graph, place)
     for name, hidden in inside.items():
         steps = place[hidden[0].time or 0]
         counts = {word: len(found.intersection(steps)) for word, found in marks.items() if word != "extremes"}
+        counts["cuts"] = len(cuts.get(steps, ()))
         said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         states = [v for v in hidden if v.gate == "h"] or hidden
         folds[name] = Fold(
@@ -262,6 +264,17 @@ def _merge(graph: Graph, place: Mapping[int, tuple[int, ...]], marks: Mapping[st
         )
     times = tuple(sorted({v.time for v in nodes if v.time is not None}))
     return Folded(tuple(nodes), tuple(links), folds, times)
+
+
+def _cuts(graph: Graph, place: Mapping[int, tuple[int, ...]]) -> dict[tuple[int, ...], set[int]]:
+    """The steps within each range before which BPTT was cut."""
+    time = {v.id: v.time for v in graph.nodes if v.time is not None}
+    found: dict[tuple[int, ...], set[int]] = {}
+    for e in graph.edges:
+        ranges = place.get(time.get(e.source, -1)), place.get(time.get(e.target, -1))
+        if e.cut and ranges[1] is not None and ranges[0] is ranges[1]:
+            found.setdefault(ranges[1], set()).add(time[e.target])
+    return found
 
 
 def _bins(hidden: Sequence[Vertex]) -> tuple[tuple[float | None, float | None], ...]:

@@ -36,11 +36,13 @@ def layers(
     edges: Sequence[tuple[str, str]],
     gap: float = 18.0,
     fixed: Collection[str] = (),
+    passing: float = 1.0,
 ) -> Layers:
     """Lay the vertices out.
 
     `widths` holds their extent across, in an order in which sources come first. Of those that are `fixed`,
-    sources stay in the lowest layer, and results stand in one above all others.
+    sources stay in the lowest layer, and results stand in one above all others. `passing` is what a lane
+    counts beside a vertex: with little, a shortcut does not bend the chain that it passes.
 
     >>> layers({"a": 10, "b": 10}, [("a", "b")]).depth
     {'a': 0, 'b': 1}
@@ -68,7 +70,7 @@ def layers(
             above[one].append(next_one)
             below[next_one].append(one)
 
-    place = _placed(members, extent, above, below, gap)
+    place = _placed(members, extent, above, below, gap, passing)
     left = min((place[v] - extent[v] / 2 for v in place), default=0.0)
     right = max((place[v] + extent[v] / 2 for v in place), default=0.0)
     return Layers(
@@ -111,6 +113,7 @@ def _placed(
     above: Mapping[Hashable, Sequence[Hashable]],
     below: Mapping[Hashable, Sequence[Hashable]],
     gap: float,
+    passing: float,
 ) -> dict[Hashable, float]:
     """The place across of every vertex and lane: sweeps up and down toward the mean of the neighbours."""
     place: dict[Hashable, float] = {}
@@ -120,13 +123,16 @@ def _placed(
         neighbours = (below, above)[sweep % 2]
         for level in sorted(members, reverse=bool(sweep % 2)):
             row = members[level]
-            wish = {
-                v: sum(place[n] for n in neighbours[v]) / len(neighbours[v]) if neighbours[v] else place[v]
-                for v in row
-            }
+            wish = {v: _mean(neighbours[v], place, passing) if neighbours[v] else place[v] for v in row}
             row.sort(key=lambda v, wish=wish: wish[v])  # type: ignore[misc]
             pack(row, wish, extent, gap, place)
     return place
+
+
+def _mean(neighbours: Sequence[Hashable], place: Mapping[Hashable, float], passing: float) -> float:
+    """The middle of the neighbours, a lane among them by its weight."""
+    shares = [passing if isinstance(n, tuple) else 1.0 for n in neighbours]
+    return sum(place[n] * share for n, share in zip(neighbours, shares, strict=True)) / sum(shares)
 
 
 def pack(

@@ -161,7 +161,7 @@ def blocks(
     parts: dict[str, set[str]] = {}
     loose: dict[str, set[str]] = {}
     for v in nodes:
-        if v.layer is not None or v.time is not None or v.kind == "constant" or v.id not in place:
+        if v.time is not None or v.kind in ("constant", "input") or v.id not in place:
             continue
         if f"{v.module}.".startswith(f"{v.id}."):
             parts.setdefault(v.id.rpartition(".")[0], set()).add(v.id)

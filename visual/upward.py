@@ -6,6 +6,8 @@ is one vertex.
 
 from __future__ import annotations
 
+import itertools
+
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
 from visual.cells import label
@@ -40,11 +42,18 @@ def layered_drawing(
     }
     room = {user: rail.room(width, weights) for user, (width, weights) in before.items()}
     wide = {name: size + 2 * room.get(name, NOWHERE).wide for name, size in sizes.items()}
-    plan = layers(wide, [(e.source, e.target) for e in graph.edges if e.source not in beside], gap=26.0)
+    edges = [(e.source, e.target) for e in graph.edges if e.source not in beside]
+    plan = layers(wide, edges, gap=26.0, passing=0.1)
+    tall = [0.0] * (1 + max(plan.depth.values(), default=0))
+    for name, depth in plan.depth.items():
+        tall[depth] = max(tall[depth], room.get(name, NOWHERE).tall)
+    heights = [0.0]
+    for below, above in itertools.pairwise(tall):
+        heights.append(heights[-1] + PITCH + below + above)
     places = {}
     for name, size in sizes.items():
         height = 36.0 if names[name].shape else BOX_HEIGHT
-        places[name] = Rect(plan.across[name], plan.depth[name] * PITCH, size, height)
+        places[name] = Rect(plan.across[name], heights[plan.depth[name]], size, height)
     rail.place_beside(places, before, plan.breadth / 2 + 1.0)
     look = look or measure(style, gradients, links, (v.norm for v in graph.nodes), (), frozenset())
     doors: dict[tuple[str, bool], list[tuple[float, int]]] = {}
@@ -66,7 +75,11 @@ def layered_drawing(
             start, end = (a.right, b.left) if a.x < b.x else (a.left, b.right)
             elements += look.edge(link, name, Wire([(start, a.y), (end, b.y + (a.y - b.y) / 2)]))
             continue
-        lanes = [(x, depth * PITCH) for depth, x in plan.bends[e.source, e.target]]
+        lanes = [
+            (x, heights[depth] + up * (tall[depth] + BOX_HEIGHT))
+            for depth, x in plan.bends[e.source, e.target]
+            for up in (-0.8, 0.8)
+        ]
         route = [(a.x + shift[k, True], a.top), *lanes, (b.x + shift[k, False], b.bottom)]
         elements += look.edge(link, name, Wire(route))
         ways.append((e.source, e.target, route))

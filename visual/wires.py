@@ -81,7 +81,7 @@ def _sides(plan: Grid, source: str, target: str) -> tuple[str, str]:
                 return ("top", "bottom") if up else ("bottom", "top")
             return ahead, behind
         under = plan.deep and a.y != b.y and b.width < BAR and target not in plan.doors
-        return ahead, "bottom" if under and target not in plan.folds else behind
+        return ahead, "bottom" if under and not {source, target} & plan.folds else behind
     if plan.inside(r1) and target in plan.doors:
         side = "right" if plan.reverse(r1) else "left"
         return (ahead if plan.inside(r0) else "top"), side

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tinygrad_rnn.trace import Edge, Graph, Vertex
+from visual.picture import Arrow
 
 INNER = {
     "lstm": ["i>c", "f>c", "g>c", "c>h", "o>h"],
@@ -151,3 +153,15 @@ def network(
         net.edge("linear.weight", "linear", steps - 1)
         net.edge("linear", "cross_entropy", steps - 1)
     return Graph(tuple(net.nodes), tuple(net.edges), level)  # type: ignore[arg-type]
+
+
+def along(arrow: Arrow, steps: int = 12) -> Iterator[tuple[float, ...]]:
+    """Points on the arrow's curve."""
+    points = arrow.points
+    for k in range(0, len(points) - 1, 3):
+        for n in range(steps + 1):
+            s = n / steps
+            weights = ((1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s**2 * (1 - s), s**3)
+            yield tuple(
+                sum(w * p[i] for w, p in zip(weights, points[k : k + 4], strict=True)) for i in (0, 1)
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import along
 
 import tinygrad_rnn as tg
 import visual
@@ -36,6 +37,23 @@ LOSSES = {
 def test_every_vertex_has_its_box(make, level):
     picture = visual.draw(make(), level=level, gradients=True)
     assert "<svg" in picture.pipe("svg").decode() and len(picture.boxes) > 5
+
+
+def test_at_layer_level_a_recursion_is_one_box_and_so_is_what_joins_the_steps_of_a_layer():
+    boxes = visual.draw(LOSSES["recogniser"](), level="layer").boxes
+    assert [box.id for box in boxes if box.id.startswith("ctc")] == ["ctc"]
+    assert {"x × 4", "concatenate × 4"} <= {box.label.split("\n")[0] for box in boxes}
+
+
+@pytest.mark.parametrize("level", ["cell", "layer", "gate"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "sequence to sequence"])
+def test_no_arrow_runs_through_a_box_that_it_does_not_join(name, level):
+    picture = visual.draw(LOSSES[name](), level=level, gradients=True)
+    for arrow in picture.arrows:
+        for x, y in along(arrow):
+            for box in picture.boxes:
+                inside = abs(x - box.x) < box.width / 2 - 1 and abs(y - box.y) < box.height / 2 - 1
+                assert not inside or box.id in (arrow.source, arrow.target), (arrow.id, box.id)
 
 
 def test_a_recursion_outside_the_rows_runs_level():

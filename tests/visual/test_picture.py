@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
 
 import pytest
-from networks import Network, network
+from networks import Network, along, network
 
 import tinygrad_rnn as tg
 import visual
@@ -154,18 +155,6 @@ def test_no_arrow_runs_through_a_box_that_it_does_not_join(kind, layers, both, l
                 if box.id not in (arrow.source, arrow.target):
                     inside = abs(x - box.x) < box.width / 2 - 1 and abs(y - box.y) < box.height / 2 - 1
                     assert not inside, (arrow.id, box.id)
-
-
-def along(arrow: Arrow, steps: int = 12):
-    """Points on the arrow's curve."""
-    points = arrow.points
-    for k in range(0, len(points) - 1, 3):
-        for n in range(steps + 1):
-            s = n / steps
-            weights = ((1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s**2 * (1 - s), s**3)
-            yield tuple(
-                sum(w * p[i] for w, p in zip(weights, points[k : k + 4], strict=True)) for i in (0, 1)
-            )
 
 
 def test_the_cell_state_is_a_straight_rail():
@@ -399,6 +388,25 @@ def test_a_fold_hides_no_nan_no_cut_no_loss_no_extreme():
 def test_what_is_too_much_to_keep_is_counted():
     picture = visual.draw(network("gru", 1, False, 300, every=True), gradients=True)
     assert any("294 losses" in box.title for box in folds(picture))
+
+
+def test_cuts_in_a_fold_are_counted_once_each():
+    graph = network("lstm", 1, False, 300)
+    cut = {f"l0.fwd.t{t}" for t in range(10, 300, 20)}
+    edges = (e._replace(cut=e.source.startswith("l0.fwd") and e.target in cut) for e in graph.edges)
+    titles = [box.title for box in folds(visual.draw(graph._replace(edges=tuple(edges)), fold=True))]
+    said = [re.search(r"t = (\d+) … (\d+).*? (\d+) cuts", title) for title in titles]
+    (first, last, count), *_ = (map(int, found.groups()) for found in said if found)
+    assert count == len([t for t in range(10, 300, 20) if first < t <= last]) > 8
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_way_on_from_a_fold_to_a_state_is_straight(kind):
+    picture = visual.draw(network(kind, 1, False, 100, "gate", pre=True), focus=50)
+    state = "c" if kind == "lstm" else "h"
+    ways = [a for a in picture.arrows if "-t" in a.source and a.target.endswith(f".{state}")]
+    rail = [a for a in ways if all(abs(y - a.points[0][1]) < 0.5 for _, y in a.points)]
+    assert len(ways) >= 2 and rail == ways
 
 
 def test_folded_arrows_join_what_is_drawn():
