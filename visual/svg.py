@@ -38,11 +38,11 @@ def encoded(picture: Picture) -> bytes:
     prefix = escape(token(picture.prefix))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="{prefix}-title {prefix}-desc" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="{prefix}.title {prefix}.desc" '
         f'class="theme-{escape(token(picture.theme))}" font-family="{escape(picture.font)}" '
         'text-anchor="middle">\n'
-        f'<title id="{prefix}-title">{escape(picture.title)}</title>\n'
-        f'<desc id="{prefix}-desc">{escape(picture.desc)}</desc>\n'
+        f'<title id="{prefix}.title">{escape(picture.title)}</title>\n'
+        f'<desc id="{prefix}.desc">{escape(picture.desc)}</desc>\n'
         f'<rect width="{width}" height="{height}" fill="{escape(picture.page)}"/>'
     )
     pen, elements = _Pen(prefix, picture.height), picture.elements
