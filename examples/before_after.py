@@ -25,14 +25,9 @@ def main() -> int:
     after = tg.flow(loss_of(net, x, y))
     changed = differences(before.graph("cell"), after.graph("cell"))
     first = next(d for d in changed if d.id.startswith("l0"))
-    picture = visual.compare(
-        before, after, ("before training", "after training"), title=f"{UPDATES} updates: what they changed"
-    )
-    answer = (
-        f"{UPDATES} updates took the loss from {before.loss.item():.3g} to "
-        f"{after.loss.item():.3g}; within the recurrent layer the gradient changed most "
-        f"at {first.id} ({first.what})."
-    )
+    fall = f"{UPDATES} updates took the loss from {before.loss.item():.3g} to {after.loss.item():.3g}"
+    picture = visual.compare(before, after, ("before training", "after training"), title=fall)
+    answer = f"{fall}; within the recurrent layer the gradient changed most at {first.id} ({first.what})."
     return show(picture, "before_after", answer)
 
 
