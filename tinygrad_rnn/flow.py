@@ -11,7 +11,6 @@ cells is a sum of vectors that cannot be had from norms.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -97,18 +96,21 @@ class _Scale:
 
     def _weigh(self, vertex: Vertex, gradient: dict[int, Any], received: list[_Share]) -> _Weighed:
         norm = _dot(gradient, gradient) ** 0.5
-        edges: dict[Level, dict[tuple[str, int], tuple[float, float]]] = {}
         seen: dict[tuple[int, ...], tuple[float, float]] = {}
-        for level in _LEVELS:
-            edges[level] = {}
-            for key, shares in self._sorted(received, level).items():
-                which = tuple(map(id, shares))
-                if which not in seen:
-                    total = _add(shares)
-                    size = _dot(total, total) ** 0.5
-                    along = _dot(total, {k: gradient[k] for k in total})
-                    seen[which] = size, along / norm if norm else 0.0 if norm == 0 else float("nan")
-                edges[level][key] = seen[which]
+
+        def measured(shares: list[_Share]) -> tuple[float, float]:
+            which = tuple(map(id, shares))
+            if which not in seen:
+                total = _add(shares)
+                size = _dot(total, total) ** 0.5
+                along = _dot(total, {k: gradient[k] for k in total})
+                seen[which] = size, along / norm if norm else 0.0 if norm == 0 else float("nan")
+            return seen[which]
+
+        edges = {
+            level: {key: measured(shares) for key, shares in self._sorted(received, level).items()}
+            for level in _LEVELS
+        }
         future = [s for s in received if self._is_next_step(s.user, vertex)]
         local = [s for s in received if not self._is_next_step(s.user, vertex)]
         by_time: dict[int | None, float] = {}
@@ -116,8 +118,8 @@ class _Scale:
             steps: dict[int | None, list[_Share]] = defaultdict(list)
             for share in received:
                 steps[self.vertices[share.user].time].append(share)
-            by_time = {t: self._norm(shares) for t, shares in steps.items()}
-        return _Weighed(norm, edges, self._norm(local), self._norm(future), by_time)
+            by_time = {t: measured(shares)[0] for t, shares in steps.items()}
+        return _Weighed(norm, edges, measured(local)[0], measured(future)[0], by_time)
 
     def _sorted(self, received: list[_Share], level: Level) -> dict[tuple[str, int], list[_Share]]:
         kinds: dict[tuple[str, int], list[_Share]] = defaultdict(list)
@@ -126,11 +128,6 @@ class _Scale:
             if user is not None:
                 kinds[user, share.slot if level == "op" else 0].append(share)
         return kinds
-
-    @staticmethod
-    def _norm(shares: Iterable[_Share]) -> float:
-        total = _add(shares)
-        return math.sqrt(_dot(total, total))
 
     def _is_next_step(self, user: str, vertex: Vertex) -> bool:
         u = self.vertices[user]
