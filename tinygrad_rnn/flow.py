@@ -54,11 +54,17 @@ class _Weighed(NamedTuple):
     edges: dict[Level, dict[tuple[str, int], tuple[float, float]]]
     local: float
     future: float
+    """Of a state h: what comes from its own step, and from the next one."""
     by_time: dict[int | None, float]
 
 
 def _dot(a: dict[int, Any], b: dict[int, Any]) -> float:
-    return sum(((a[k].astype(np.float64) * b[k].astype(np.float64)).sum().item() for k in a), 0.0)
+    """The product of two long vectors, in float64."""
+    total = 0.0
+    for k, part in a.items():
+        x = part.astype(np.float64).ravel()
+        total += (x @ (x if b is a else b[k].astype(np.float64).ravel())).item()
+    return total
 
 
 def _add(shares: Iterable[_Share]) -> dict[int, Any]:
@@ -111,15 +117,17 @@ class _Scale:
             level: {key: measured(shares) for key, shares in self._sorted(received, level).items()}
             for level in _LEVELS
         }
-        future = [s for s in received if self._is_next_step(s.user, vertex)]
-        local = [s for s in received if not self._is_next_step(s.user, vertex)]
+        local = future = float("nan")
+        if vertex.label == "h":
+            future = measured([s for s in received if self._is_next_step(s.user, vertex)])[0]
+            local = measured([s for s in received if not self._is_next_step(s.user, vertex)])[0]
         by_time: dict[int | None, float] = {}
         if vertex.kind == "parameter":
             steps: dict[int | None, list[_Share]] = defaultdict(list)
             for share in received:
                 steps[self.vertices[share.user].time].append(share)
             by_time = {t: measured(shares)[0] for t, shares in steps.items()}
-        return _Weighed(norm, edges, measured(local)[0], measured(future)[0], by_time)
+        return _Weighed(norm, edges, local, future, by_time)
 
     def _sorted(self, received: list[_Share], level: Level) -> dict[tuple[str, int], list[_Share]]:
         kinds: dict[tuple[str, int], list[_Share]] = defaultdict(list)
