@@ -58,10 +58,12 @@ def recorder({signature}):
 """
 
 _UNWRAP = """\
-if type({x}) is _Tensor or isinstance({x}, _Tensor):
+if type({x}) is _Tensor:
         _x{i} = {x}.data; _n{i} = {x}.node
+    elif type({x}) in _SCALARS:
+        _x{i} = {x}; _n{i} = None
     else:
-        _x{i} = {x} if type({x}) in _SCALARS else _lift({x}); _n{i} = None"""
+        _x{i}, _n{i} = _lifted({x})"""
 
 
 def recorder(prim: Primitive) -> Callable[..., Any]:
@@ -107,10 +109,7 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
         signature=", ".join(spelled),
         unwrap="\n    ".join(_UNWRAP.format(x=x, i=i) for i, x in enumerate(xs)),
         kinds=kinds,
-        on_host=" and ".join(
-            f"(type(_x{i}) is _ndarray{f' or _x{i} is None' * (p.default is None)})"
-            for i, p in enumerate(prim.inputs)
-        ),
+        on_host=_on_host(prim),
         classes=each("type(_x{i}), "),
         arrays=each("_x{i}, "),
         call=each("_x{i}, ") + ", ".join(f"{p}={p}" for p in params),
@@ -123,6 +122,18 @@ def _written(prim: Primitive, names: dict[str, Any]) -> Any:
     )
     exec(_compiled(source), names)
     return names["recorder"]
+
+
+def _on_host(prim: Primitive) -> str:
+    """Whether all is NumPy's: arrays, one of them beside a number, and None where that is a default."""
+    arrays = [
+        f"type(_x{i}) is _ndarray" if p.default is not None else f"(type(_x{i}) is _ndarray or _x{i} is None)"
+        for i, p in enumerate(prim.inputs)
+    ]
+    if len(arrays) != 2:
+        return " and ".join(arrays)
+    a, b = arrays
+    return f"({a} and ({b} or type(_x1) in _SCALARS) or {b} and type(_x0) in _SCALARS)"
 
 
 def _saved(prim: Primitive) -> str:
@@ -164,6 +175,11 @@ def variadic_recorder(prim: Primitive) -> Callable[..., Any]:
 
     recorder.__name__ = prim.name
     return recorder
+
+
+def lifted(value: Any) -> tuple[Any, Node | None]:
+    """The array and node of an operand that is neither a plain Tensor nor a number."""
+    return (value.data, value.node) if isinstance(value, Tensor) else (lift(value), None)
 
 
 def lift(value: Any) -> Any:
@@ -315,6 +331,6 @@ _new, _scope, _tick = object.__new__, current.get, clock.__next__
 _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset((*SCALARS, type(None))),
     "_SETTLED": SETTLED, "_np": np, "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get,
-    "_lift": lift, "_agree": agree, "_explain": explain, "_origin": origin, "_finish": finish,
+    "_lifted": lifted, "_agree": agree, "_explain": explain, "_origin": origin, "_finish": finish,
     "_recorded": recorded, "_several": several,
 }  # fmt: skip

@@ -53,7 +53,11 @@ _METHODS = """
 
 
 def _reflected(op):
-    return lambda self, other: op(other, self)
+    def reflected(self, other):
+        return op(other, self)
+
+    reflected.__code__ = reflected.__code__.replace(co_name=f"r{op.__name__}")  # its own, to be specialised
+    return reflected
 
 
 def _reshape(self, *shape):
