@@ -182,7 +182,8 @@ class Kernel:
     def __call__(
         self, grid: tuple[int], block: tuple[int], args: tuple[Any, ...], *, shared_mem: int = 0
     ) -> None:
-        from tests.strict import BLOCKS, run_kernel
+        from tests.strict import BLOCKS
+        from tests.strict_device import run_kernel
 
         assert len(args) == len(self.types), f"{self.name} takes {len(self.types)} arguments, got {len(args)}"
         assert shared_mem <= self.max_dynamic_shared_size_bytes

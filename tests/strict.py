@@ -10,16 +10,13 @@ what a device array cannot do or should not be asked:
 
 What may be asked but makes the program wait or moves data is counted in `counts`: "sync" (`item`, `get`, a
 boolean index, …), "upload", "download"; and what the device was given: "launch", "kernel", "graph".
-Streams can be captured into graphs, which run what they saw. Work runs in the order of the program, so a
-missing event does no harm here: an array used on another stream before its event is a RuntimeError instead.
+Devices, streams and graphs are `tests.strict_device`'s.
 Kernels (`RawModule`) are compiled as C++ by `tests.host_cuda` and run in the place of the device.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
@@ -28,29 +25,8 @@ from typing import Any
 import numpy as np
 
 from tests.host_cuda import RawModule
+from tests.strict_device import GPUS, Device, Graph, Stream, counts, current, wait
 from tinygrad_rnn import namespaces
-
-counts: Counter[str] = Counter()
-"""Synchronisations, uploads and downloads, launches so far."""
-
-GPUS = 2
-
-
-class _Current(threading.local):
-    device = 0
-    stream: Stream
-    graph: Graph | None = None
-
-
-_current = _Current()
-
-
-@contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """Counts of what happens inside the `with` block."""
-    before, found = Counter(counts), Counter()
-    yield found
-    found.update(counts - before)
 
 
 @contextmanager
@@ -62,7 +38,7 @@ def installed() -> Iterator[ModuleType]:
     try:
         yield cupy
     finally:
-        _current.device = 0
+        current.device = 0
         namespaces.SPACES.pop(ndarray, None)
         for name, module in before.items():
             if module is None:
@@ -122,7 +98,7 @@ class ndarray:
     def __init__(self, host: np.ndarray, device: int, base: ndarray | None = None) -> None:
         self.host, self.device, self.base = host, Device(device), base
         self.made, self.readers = (
-            _current.stream.allocate() if base is None else (base.made, base.readers)
+            current.stream.allocate() if base is None else (base.made, base.readers)
         )
 
     def __del__(self) -> None:
@@ -149,15 +125,15 @@ class ndarray:
     __hash__ = None  # type: ignore[assignment]
 
     def item(self, *at: int) -> Any:
-        _wait("download")
+        wait("download")
         return self.host.item(*at)
 
     def tolist(self) -> Any:
-        _wait("download")
+        wait("download")
         return self.host.tolist()
 
     def get(self) -> np.ndarray:
-        _wait("download")
+        wait("download")
         return self.host.copy()
 
     def set(self, host: np.ndarray) -> None:
@@ -204,12 +180,6 @@ for _name in words("""
     setattr(ndarray, _name, _method(_name))
 
 
-def _wait(*what: str) -> None:
-    if _current.graph is not None:
-        raise RuntimeError("expected no synchronisation while a stream is being captured")
-    counts.update(["sync", *what])
-
-
 def _key(key: Any) -> Any:
     """An index; lists and host arrays are uploaded, as CuPy does, and a mask makes the program wait."""
     parts = key if isinstance(key, tuple) else (key,)
@@ -218,7 +188,7 @@ def _key(key: Any) -> Any:
         if isinstance(part, list | np.ndarray):
             part = asarray(np.asarray(part, dtype=None if np.size(part) else np.int32))
         if isinstance(part, ndarray) and part.dtype == bool:
-            _wait()
+            wait()
         made.append(part)
     return tuple(made) if isinstance(key, tuple) else made[0]
 
@@ -241,15 +211,15 @@ def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     owners: dict[int, ndarray] = {}
     given, named = _hosted(args, owners), {k: _hosted(v, owners) for k, v in kwargs.items()}
     counts["launch"] += 1
-    _current.stream.clock += 1
-    if _current.graph is not None and "out" in kwargs:
+    current.stream.clock += 1
+    if current.graph is not None and "out" in kwargs:
         if not named["out"].flags.c_contiguous:
             raise RuntimeError("expected a contiguous result while a stream is being captured")
-        _current.graph.record(function, given, named)
+        current.graph.record(function, given, named)
         return kwargs["out"]
     with np.errstate(all="ignore"):
         made = function(*given, **named)
-    if _current.graph is not None and (made is None or id(_root(made)) not in owners):
+    if current.graph is not None and (made is None or id(_root(made)) not in owners):
         raise RuntimeError("expected no new array and no write while a stream is being captured")
     return kwargs.get("out") if kwargs.get("out") is not None else _wrapped(made, owners)
 
@@ -257,13 +227,13 @@ def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 def _hosted(value: Any, owners: dict[int, ndarray]) -> Any:
     """The NumPy arrays in an argument; `owners` is told whose memory they are."""
     if type(value) is ndarray:
-        if value.device.id != _current.device:
-            there = f"{value.device.id}, current is {_current.device}"
+        if value.device.id != current.device:
+            there = f"{value.device.id}, current is {current.device}"
             raise ValueError(f"array device must be the current device: array on {there}")
         owners[id(_root(value.host))] = value if value.base is None else value.base
-        if value.made[0] is not _current.stream and _current.graph is None:
-            _current.stream.expect(*value.made)
-            value.readers[_current.stream] = _current.stream.clock
+        if value.made[0] is not current.stream and current.graph is None:
+            current.stream.expect(*value.made)
+            value.readers[current.stream] = current.stream.clock
         return value.host
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -279,7 +249,7 @@ def _wrapped(value: Any, owners: dict[int, ndarray]) -> Any:
     if not isinstance(value, np.ndarray | np.generic):
         return value
     host = np.asarray(value)
-    return ndarray(host, _current.device, owners.get(id(_root(host))))
+    return ndarray(host, current.device, owners.get(id(_root(host))))
 
 
 def _root(host: Any) -> Any:
@@ -309,11 +279,11 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> ndarray:
         if isinstance(data, list | tuple) and any(isinstance(d, ndarray) for d in data):
             data = [d.get() for d in data]
         counts["upload"] += 1
-        return ndarray(np.array(data, dtype=dtype), _current.device)
-    if data.device.id != _current.device:
-        return ndarray(data.host.astype(dtype or data.dtype), _current.device)
+        return ndarray(np.array(data, dtype=dtype), current.device)
+    if data.device.id != current.device:
+        return ndarray(data.host.astype(dtype or data.dtype), current.device)
     if copy or (dtype is not None and data.dtype != dtype):
-        return ndarray(data.host.astype(dtype or data.dtype), _current.device)
+        return ndarray(data.host.astype(dtype or data.dtype), current.device)
     return data
 
 
@@ -332,113 +302,13 @@ class Generator:
         self._inner = np.random.default_rng(seed)
 
     def random(self, size: Any = None, dtype: Any = np.float64) -> ndarray:
-        return ndarray(np.asarray(self._inner.random(size, dtype)), _current.device)
+        return ndarray(np.asarray(self._inner.random(size, dtype)), current.device)
 
     def standard_normal(self, size: Any = None, dtype: Any = np.float64) -> ndarray:
-        return ndarray(np.asarray(self._inner.standard_normal(size, dtype)), _current.device)
+        return ndarray(np.asarray(self._inner.standard_normal(size, dtype)), current.device)
 
     def integers(self, low: int, high: int | None = None, size: Any = None, dtype: Any = np.int64) -> ndarray:
-        return ndarray(np.asarray(self._inner.integers(low, high, size, dtype)), _current.device)
-
-
-# -- devices, streams, graphs --------------------------------------------------------------------------
-
-
-class Device:
-    """A GPU, by number."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self.id = _current.device if number is None else number
-        self._before: list[int] = []
-
-    def use(self) -> Device:
-        _current.device = self.id
-        return self
-
-    def __enter__(self) -> Device:
-        self._before.append(_current.device)
-        return self.use()
-
-    def __exit__(self, *_: object) -> None:
-        _current.device = self._before.pop()
-
-    def synchronize(self) -> None:
-        _wait()
-
-
-class Graph:
-    """What a stream was given while it was captured."""
-
-    def __init__(self) -> None:
-        self.work: list[tuple[Callable[..., Any], Any, Any]] = []
-
-    def record(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        self.work.append((function, args, kwargs))
-
-    def launch(self, stream: Any = None) -> None:
-        counts["graph"] += 1
-        for function, args, kwargs in self.work:
-            function(*args, **kwargs)
-
-
-class Stream:
-    """The order of a device's work; memory that is freed goes back to the stream it was made on."""
-
-    def __init__(self, non_blocking: bool = False) -> None:
-        self.clock = 0
-        self.waited: dict[Stream, int] = {}
-        self.freed: list[dict[Stream, int]] = []
-        self._before: list[Stream] = []
-
-    def __enter__(self) -> Stream:
-        self._before.append(_current.stream)
-        _current.stream = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _current.stream = self._before.pop()
-
-    def expect(self, other: Stream, clock: int) -> None:
-        """RuntimeError unless this stream has waited for what `other` was given up to `clock`."""
-        if self.waited.get(other, 0) < clock:
-            raise RuntimeError("expected to wait for an event: another stream may be at work on this memory")
-
-    def allocate(self) -> tuple[tuple[Stream, int], dict[Stream, int]]:
-        """When the memory of a new array was made and who reads it; it may be some that was just freed."""
-        for reader, clock in self.freed.pop().items() if self.freed else ():
-            self.expect(reader, clock)
-        self.clock += 1
-        return (self, self.clock), {}
-
-    def synchronize(self) -> None:
-        _wait()
-
-    def wait_event(self, event: tuple[Stream, int]) -> None:
-        other, clock = event
-        self.waited[other] = max(clock, self.waited.get(other, 0))
-
-    def record(self) -> tuple[Stream, int]:
-        return self, self.clock
-
-    def begin_capture(self) -> None:
-        _current.graph = Graph()
-
-    def end_capture(self) -> Graph:
-        made, _current.graph = _current.graph, None
-        assert made is not None
-        return made
-
-
-_Current.stream = Stream()
-
-
-def run_kernel(function: Callable[..., int], *args: Any) -> None:
-    """Run a kernel, and remember it where a stream is being captured."""
-    counts["kernel"] += 1
-    if _current.graph is not None:
-        _current.graph.record(function, args, {})
-    else:
-        assert function(*args) == 0, "threads wait for each other for ever, or write beyond their memory"
+        return ndarray(np.asarray(self._inner.integers(low, high, size, dtype)), current.device)
 
 
 # -- the modules ---------------------------------------------------------------------------------------
@@ -474,7 +344,7 @@ attributes = {"CooperativeLaunch": 0, "MaxSharedMemoryPerBlockOptin": 64 << 10, 
 _runtime = SimpleNamespace(
     **{f"cudaDevAttr{name}": name for name in attributes},
     deviceGetAttribute=lambda name, number: attributes[name],
-    getDeviceCount=lambda: GPUS, getDevice=lambda: _current.device,
+    getDeviceCount=lambda: GPUS, getDevice=lambda: current.device,
     driverGetVersion=lambda: 13000, runtimeGetVersion=lambda: 12090,
     memGetInfo=lambda: (3 << 30, 16 << 30),
     getDeviceProperties=lambda number: {"name": b"Strict stand-in", "multiProcessorCount": BLOCKS},
@@ -495,7 +365,7 @@ cupy = _module(
     cuda=_module(
         "cupy.cuda", runtime=_runtime, Device=Device, Stream=Stream, Graph=Graph,
         driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: 1),
-        get_current_stream=lambda: _current.stream, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        get_current_stream=lambda: current.stream, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     ),
 )  # fmt: skip
 MODULES = {

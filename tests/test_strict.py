@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests import strict
+from tests import strict, strict_device
 from tinygrad_rnn import nn, ops, optim
 
 
@@ -42,7 +42,7 @@ def test_what_was_asked_for_is_counted(cupy):
         lambda: a[[1, 2]]: {"upload": 1},
         lambda: a + a: {},
     }.items():
-        with strict.counted() as counts:
+        with strict_device.counted() as counts:
             call()
         assert {k: n for k, n in counts.items() if k != "launch"} == found
 
@@ -109,9 +109,9 @@ def test_a_training_step_neither_waits_nor_moves_data_unless_asked_to(cupy):
     step = training("cuda")
     for _ in range(2):
         step()
-    with strict.counted() as counts:
+    with strict_device.counted() as counts:
         loss = step()
     assert {counts[k] for k in ("sync", "upload", "download")} == {0}
-    with strict.counted() as counts:
+    with strict_device.counted() as counts:
         loss.item()
     assert (counts["sync"], counts["download"], counts["upload"]) == (1, 1, 0)

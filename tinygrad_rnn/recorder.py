@@ -63,7 +63,7 @@ if type({x}) is _Tensor:
     elif type({x}) in _SCALARS:
         _x{i} = {x}; _n{i} = None
     else:
-        _x{i}, _n{i} = _lifted({x})"""
+        _x{i}, _n{i} = _operand({x})"""
 
 
 def recorder(prim: Primitive) -> Callable[..., Any]:
@@ -161,15 +161,14 @@ def variadic_recorder(prim: Primitive) -> Callable[..., Any]:
 
     def recorder(*inputs: Any, **given: Any) -> Any:
         params = {**defaults, **given}
-        if any(isinstance(x, Symbol) for x in inputs):
-            return Symbol(prim.name, inputs, params)
-        raw = tuple([x.data if isinstance(x, Tensor) else lift(x) for x in inputs])
+        raw, nodes = zip(*map(operand, inputs), strict=True) if inputs else ((), ())
         xp, arrays = agree(prim, raw)
+        if xp is None:
+            return Symbol(prim.name, inputs, params)
         try:
             y = prim.forward(xp, *arrays, **params)
         except Exception as error:
             raise explain(prim, error, arrays) from error
-        nodes = tuple([x.node if isinstance(x, Tensor) else None for x in inputs])
         mask = int(any(n is not None for n in nodes))
         return finish(prim, xp, mask, nodes, inputs, arrays, y, tuple([params[p.name] for p in prim.params]))
 
@@ -177,8 +176,8 @@ def variadic_recorder(prim: Primitive) -> Callable[..., Any]:
     return recorder
 
 
-def lifted(value: Any) -> tuple[Any, Node | None]:
-    """The array and node of an operand that is neither a plain Tensor nor a number."""
+def operand(value: Any) -> tuple[Any, Node | None]:
+    """The array of an operand, and its node."""
     return (value.data, value.node) if isinstance(value, Tensor) else (lift(value), None)
 
 
@@ -331,6 +330,6 @@ _new, _scope, _tick = object.__new__, current.get, clock.__next__
 _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Symbol": Symbol, "_SCALARS": frozenset((*SCALARS, type(None))),
     "_SETTLED": SETTLED, "_np": np, "_ndarray": np.ndarray, "_RECORDING": RECORDING, "_mode": mode.get,
-    "_lifted": lifted, "_agree": agree, "_explain": explain, "_origin": origin, "_finish": finish,
+    "_operand": operand, "_agree": agree, "_explain": explain, "_origin": origin, "_finish": finish,
     "_recorded": recorded, "_several": several,
 }  # fmt: skip

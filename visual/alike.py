@@ -169,4 +169,4 @@ def _stretched(wire: Wire, step: float, hub: float, dx: float) -> Wire:
     def route(corners: Route) -> Route:
         return [(x + dx if abs(x - step) < abs(x - hub) else x, y) for x, y in corners]
 
-    return Wire(route(wire.route), wire.stub and route(wire.stub))
+    return Wire(route(wire.route), wire.branch and route(wire.branch))

@@ -10,9 +10,9 @@ target sum to its ‖g‖.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from visual.fold import Fold, Link
 from visual.paths import Curve, Wire, middle
@@ -48,20 +48,9 @@ class Look:
     def colour(self, norm: float | None) -> str:
         """The colour of a norm on its four-look scale."""
         if norm is not None and 0.0 < norm < math.inf:
-            return self._shade(norm)
+            return self.style.shade(self.scale.share(norm) if self.scale else 1.0)
         seen = look(norm)
         return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
-
-    @cached_property
-    def _shade(self) -> Callable[[float], str]:
-        """`style.shade(scale.share(norm))`, without the calls."""
-        ramp, scale, log = self.style.ramp, self.scale, math.log
-        last = len(ramp) - 1
-        if scale is None or scale.low == scale.high:
-            return lambda norm: ramp[last]
-        low = log(scale.low)
-        per = last / (log(scale.high) - low)
-        return lambda norm: ramp[min(max(int((log(norm) - low) * per + 0.5), 0), last)]
 
     def heat(self, norm: float | None) -> str:
         """The same on a heatmap, where what was not computed stays empty and an exact zero is faint."""

@@ -27,7 +27,7 @@ class Wire:
     """An edge's corners, and those of its gradient where it runs on its own."""
 
     route: Route
-    stub: Route | None = None
+    branch: Route | None = None
     """Only the part that is this edge's alone: on a bus, gradients merge."""
 
     @cached_property
@@ -43,7 +43,7 @@ class Wire:
     @cached_property
     def back(self) -> Curve:
         """The gradient's curve."""
-        return smooth(beside(list(reversed(self.stub or self.route)), BESIDE))
+        return smooth(beside(list(reversed(self.branch or self.route)), BESIDE))
 
 
 def smooth(route: Route, radius: float = 16.0) -> Curve:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.faults import FAULTS, ROOT, plant
+from benchmarks.faults.__main__ import FAULTS, ROOT, plant
 
 
 def test_every_test_file_has_a_fault_to_catch():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import gpu
-from tests import host_cuda, strict
+from tests import host_cuda, strict, strict_device
 
 
 def test_every_size_network_and_kind_is_measured_once_and_one_size_unrolled():
@@ -46,7 +46,7 @@ def test_this_librarys_half_runs_on_the_device_and_waits_for_nothing(way, unroll
         ours = gpu.by_this(gpu.Case("GRU", "two, bidirectional", (4, 2, 3), unrolled), way)
         gradients = ours["training"]()
         assert len(gradients) == 1 + 16 and all(type(g) is strict.ndarray for g in gradients)
-        with strict.counted() as counts:
+        with strict_device.counted() as counts:
             ours["training"]()
             ours["inference"]()
         assert counts["sync"] == counts["upload"] == counts["download"] == 0

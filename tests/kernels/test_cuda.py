@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests import host_cuda, strict
+from tests import host_cuda, strict, strict_device
 from tests.kernels.cases import CASES, Run, program_of
 from tests.kernels.test_fused import SHAPES, worst
 from tinygrad_rnn import nn
@@ -70,7 +70,7 @@ def test_a_step_is_one_product_and_one_kernel_each_way():
         for steps in (5, 6):
             x = tg.randn(steps, 2, 3, device="cuda")
             for _ in range(2):  # the first one compiles
-                with strict.counted() as counts:
+                with strict_device.counted() as counts:
                     net(x)[0].sum().backward()
             launches.append(counts["kernel"])
             assert counts["sync"] == counts["upload"] == counts["download"] == 0
@@ -91,7 +91,7 @@ def test_a_captured_loop_is_the_loop(name, device, rng, monkeypatch):
 
     expected = list(results())
     monkeypatch.setenv("TINYGRAD_RNN_CUDA_GRAPHS", "1")
-    with strict.counted() as counts:
+    with strict_device.counted() as counts:
         found = list(results())
     for a, b in zip(found, expected, strict=True):
         assert worst(a, b) == 0

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tests import host_cuda, strict
+from tests import host_cuda, strict, strict_device
 from tests.kernels.cases import CASES, HIDDEN, INPUT, Case, program_of
 from tests.kernels.test_cuda import check_all_shapes, needs_compiler, on_gpus
 from tinygrad_rnn import nn, ops
@@ -46,7 +46,7 @@ DTYPES = [(name, "float64") for name in KINDS] + [("lstm", "float32"), ("gru", "
 @on_gpus
 @pytest.mark.parametrize(("name", "dtype"), DTYPES)
 def test_a_kernel_for_all_steps_is_the_definition_in_values_and_all_gradients(name, dtype, device, rng):
-    with strict.counted() as counts:
+    with strict_device.counted() as counts:
         check_all_shapes(OURS[name], dtype, rng)
     assert counts["kernel"] in (0, 30)  # on the stand-in three loops, of ten shapes and directions
 
@@ -62,7 +62,7 @@ def test_however_a_network_is_shared_out_it_is_numpys(kind, shared, device, rng,
     found = []
     for there, options in itertools.product(("cpu", "cuda"), ({}, {"lengths": lengths})):
         given = tg.tensor(x, device=there, requires_grad=True)
-        with strict.counted() as counts:
+        with strict_device.counted() as counts:
             y, state = ours.to(there)(given, **options)
             ends = state if isinstance(state, tuple) else (state,)
             loss = (y * y).sum() + sum(e.sum() for e in ends)
@@ -79,7 +79,7 @@ def launches(steps, rows=2, size=4):
     with strict.installed():
         net, x = nn.LSTM(3, size, device="cuda"), tg.randn(steps, rows, 3, device="cuda")
         for _ in range(2):
-            with strict.counted() as counts:
+            with strict_device.counted() as counts:
                 net(x)[0].sum().backward()
     return counts
 

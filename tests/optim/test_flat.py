@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests import strict
+from tests import strict, strict_device
 from tests.optim.test_optim import RULES
 from tinygrad_rnn import optim
 
@@ -48,7 +48,7 @@ def test_launches_do_not_grow_with_the_number_of_parameters():
             for _ in range(3):
                 for p in params:
                     p.grad = tg.ones(3, device="cuda")
-                with strict.counted() as counts:
+                with strict_device.counted() as counts:
                     optimizer.step()
             found.append(counts["launch"] - 2 * number)  # `reshape` of each gradient is a view, and its check
     assert found[1] <= found[0] < 25

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
-from benchmarks import twins  # noqa: E402
-from examples import (  # noqa: E402
+from benchmarks import twins
+from examples import (
     adding,
     bible,
     copying,
@@ -24,9 +24,9 @@ from examples import (  # noqa: E402
     translation,
     vowels,
 )  # fmt: skip
-from examples.data import Missing  # noqa: E402
-from tinygrad_rnn import nn  # noqa: E402
-from tinygrad_rnn.train import Batch  # noqa: E402
+from examples.data import Missing
+from tinygrad_rnn import nn
+from tinygrad_rnn.train import Batch
 
 TASKS = {
     "adding": adding.TASK, "copying": copying.TASK, "order": order.TASK, "reber": reber.TASK,

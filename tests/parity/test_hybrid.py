@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
-import tinygrad_rnn as tg  # noqa: E402
-from benchmarks.parity_modules import difference  # noqa: E402
-from tinygrad_rnn import nn  # noqa: E402
+import tinygrad_rnn as tg
+from benchmarks.parity_modules import difference
+from tinygrad_rnn import nn
 
 
 class Theirs:

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
-import tinygrad_rnn as tg  # noqa: E402
-from benchmarks import parity_modules as sweeps  # noqa: E402
+import tinygrad_rnn as tg
+from benchmarks import parity_modules as sweeps
 
 
 @pytest.fixture(autouse=True)

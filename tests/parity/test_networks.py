@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
-import tinygrad_rnn as tg  # noqa: E402
-from benchmarks import parity, parity_recurrent  # noqa: E402
-from tinygrad_rnn import nn  # noqa: E402
+import tinygrad_rnn as tg
+from benchmarks import parity, parity_recurrent
+from tinygrad_rnn import nn
 
 SWEEP = [
     (kind, seed, options)

@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, which is not installed (make parity)")
 
-import tinygrad_rnn as tg  # noqa: E402
-from tinygrad_rnn import optim  # noqa: E402
+import tinygrad_rnn as tg
+from tinygrad_rnn import optim
 
 
 @pytest.mark.parametrize("settings", [

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 
-import tinygrad_rnn as tg  # noqa: E402
-from benchmarks.parity import RULES  # noqa: E402
-from tinygrad_rnn import nn, optim, train  # noqa: E402
+import tinygrad_rnn as tg
+from benchmarks.parity import RULES
+from tinygrad_rnn import nn, optim, train
 
 EPOCHS, BATCHES = 10, 5
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests import strict
+from tests import strict, strict_device
 from tinygrad_rnn import train
 
 
@@ -154,7 +154,7 @@ def test_a_prefetch_that_is_left_stops_its_thread():
 def test_prefetched_batches_travel_beside_the_computation_and_nothing_waits(left_after, rng):
     x = ragged(rng)
     expected = [batch.x.numpy() for batch in train.Batches(x, range(50), batch_size=8)]
-    with strict.installed(), tg.device("cuda"), strict.counted() as counts:
+    with strict.installed(), tg.device("cuda"), strict_device.counted() as counts:
         data = train.Batches(x, range(50), batch_size=8, prefetch=2)
         read = [(batch.x * 2, batch.y + 1) for batch in itertools.islice(data, left_after)]
     assert counts["sync"] == counts["download"] == 0

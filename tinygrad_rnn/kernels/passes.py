@@ -104,10 +104,9 @@ class NumpyPass(Pass):
         several, ragged = length.rows > 1, length.ends is not None
         if (several, ragged) not in self.loops:
             made = numpy_emitter.emit(self.schedule, copying=several, ragged=ragged)
-            made.rows = {name: row.astype(self.dtype) for name, row in made.rows.items()}
             self.loops[several, ragged] = made, made.compiled(np, self.dtype)
         written, run = self.loops[several, ragged]
-        arrays |= written.rows
+        arrays |= {name: row.astype(self.dtype) for name, row in written.rows.items()}
         if not ragged:
             for name in (*self.schedule.vectors, *written.rows):
                 arrays[name] = np.repeat(arrays[name][None], length.rows, axis=0)
