@@ -133,7 +133,7 @@ def _about(
     gate: str | None, formula: str, rules: tuple[str, ...], size: tuple[int, ...], dtype: str
 ) -> tuple[str, ...]:
     """What is said of a vertex at every step."""
-    words = (WORDS.get(gate or "", ""), formula, *rules, " × ".join(map(str, size)), dtype)
+    words = (WORDS.get(gate or "", ""), formula, *rules, shape(size), dtype)
     return tuple(filter(None, words))
 
 
@@ -235,9 +235,9 @@ def _reach(e: Element) -> tuple[float, float, float, float]:
     return -e.width / 2, -e.height / 2, e.width / 2, e.height / 2
 
 
-def shape(v: Vertex) -> str:
-    """The vertex's shape in words."""
-    return " × ".join(map(str, v.shape))
+def shape(size: Sequence[int]) -> str:
+    """A shape in words."""
+    return " × ".join(map(str, size))
 
 
 def _rows(short: Folded) -> Iterator[tuple[str, ...]]:

@@ -36,7 +36,7 @@ def layered_drawing(
     beside = _beside(graph)
     before = rail.stacks(beside, names)
     sizes = {
-        v.id: max(text_width(_said(v), 11), text_width(shape(v), 9), 24.0) + 18
+        v.id: max(text_width(_said(v), 11), text_width(shape(v.shape), 9), 24.0) + 18
         for v in graph.nodes
         if v.id not in beside
     }
@@ -91,7 +91,7 @@ def layered_drawing(
         if v.id in beside:
             continue
         text = fit(_said(v), box.width - 6, 10.5)
-        box.label, box.size = (f"{text}\n{shape(v)}" if v.shape else text), 10.5
+        box.label, box.size = (f"{text}\n{shape(v.shape)}" if v.shape else text), 10.5
         elements += [mark for mark in [look.tab(box, v.norm)] if mark]
     short = Folded(graph.nodes, tuple(links), {})
     words = "Layers" if graph.level == "layer" else "Operations"
