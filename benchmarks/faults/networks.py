@@ -192,6 +192,24 @@ NETWORKS = [
         'b.sdiv(width, _INT(size))',
     ),
     Fault(
+        "tests/kernels/test_products.py", "steps that stand apart are taken for one block of rows",
+        "tinygrad_rnn/kernels/products.py",
+        'b.icmp_signed("==", out_step, b.mul(rows, out_row))',
+        'b.icmp_signed("==", out_step, out_step)',
+    ),
+    Fault(
+        "tests/kernels/test_threads.py", "each thread computes the first rows' product with x",
+        "tinygrad_rnn/kernels/passes.py",
+        '_address(x), first * depth,',
+        '_address(x), 0 * depth,',
+    ),
+    Fault(
+        "tests/kernels/test_threads.py", "each direction takes as many threads as are allowed to both",
+        "tinygrad_rnn/kernels/threads.py",
+        '_here.number = each',
+        '_here.number = before',
+    ),
+    Fault(
         "tests/kernels/test_threads.py", "the last rows belong to no thread",
         "tinygrad_rnn/kernels/threads.py",
         'pairwise([*ends, rows])',

@@ -85,29 +85,36 @@ def test_a_forked_process_has_threads_of_its_own(always, rng):
 def test_rows_are_shared_out_whole_and_only_where_it_pays():
     tg.set_num_threads(3)
     much = threads._WORTH
-    assert threads.shares(32, much) == [(0, 8), (8, 20), (20, 32)]
+    assert threads.shares(32, much) == [(0, 12), (12, 22), (22, 32)]
     assert threads.shares(5, much) == [(0, 4), (4, 5)]
+    assert threads.shares(4, much) == [(0, 4)]
     assert threads.shares(1, much) == [(0, 1)]
     assert threads.shares(32, much // 32) == [(0, 32)]
 
 
-def test_directions_get_a_thread_each_where_rows_are_too_few_to_share():
+def test_directions_run_at_once_where_that_pays_and_takes_no_fewer_threads():
     much = threads._WORTH
-    tg.set_num_threads(2)
-    assert threads.at_once(1, much) and threads.at_once(4, much)
-    assert not threads.at_once(8, much)
+    for number, rows, expected in [(1, 32, False), (2, 1, True), (2, 32, True), (3, 32, False), (3, 8, True)]:
+        tg.set_num_threads(number)
+        assert threads.at_once(rows, much) == expected
     assert not threads.at_once(1, much - 1)
-    tg.set_num_threads(1)
-    assert not threads.at_once(1, much)
+
+
+def test_the_threads_of_two_directions_are_no_more_than_allowed():
+    tg.set_num_threads(4)
+    found = []
+    threads.together([lambda: found.append(threads.shares(32, threads._WORTH))] * 2)
+    assert found == [[(0, 16), (16, 32)]] * 2
+    assert len(threads.shares(32, threads._WORTH)) == 4
 
 
 @needs_numba
-@pytest.mark.parametrize(("rows", "times"), [(1, 2), (9, 0)])
-def test_the_second_direction_runs_in_another_thread(rows, times, always, monkeypatch, rng):
-    tg.set_num_threads(2)
+@pytest.mark.parametrize(("number", "times"), [(1, 0), (2, 2)])
+def test_the_second_direction_runs_in_another_thread(number, times, always, monkeypatch, rng):
+    tg.set_num_threads(number)
     calls, real = [], fused.together
     monkeypatch.setattr(fused, "together", lambda several: calls.append(len(several)) or real(several))
-    x = tg.tensor(rng.standard_normal((5, rows, 6)).astype("float32"))
+    x = tg.tensor(rng.standard_normal((5, 9, 6)).astype("float32"))
     tg.nn.LSTM(6, 20, num_layers=2, bidirectional=True)(x)
     assert calls == [2] * times
 

@@ -8,6 +8,7 @@ gradient of the gradient, a picture, a check) gets the definition: the same step
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,10 +162,10 @@ def run_layers(directions: Sequence[Direction], x: Tensor, lengths: Any = None) 
     length = runs[0].length
     work = length.steps * sum(w.size for w in runs[0].arrays.values() if w.ndim == 2)
     if length.xp is np and chosen() == "numba" and at_once(length.rows, work):
-        together([run.compute for run in runs])
+        together([partial(run.compute, run.hoisted()) for run in runs])
     else:
         for run in runs:
-            run.compute()
+            run.compute(run.hoisted())
     return [run.recorded() for run in runs]
 
 
@@ -195,11 +196,16 @@ class _Run:
     def _sorted(self, rows: Tensor) -> Any:
         return rows.data if self.order is None else rows.data[..., self.order, :]
 
-    def compute(self) -> None:
+    def hoisted(self) -> dict[str, Any]:
+        """What comes before the loop: BLAS, whose threads two directions must not ask for at once."""
+        given = self.arrays | self.fixed
+        return self.kernel.hoisted(self._sorted(self.inputs[0]), given, self.length, self.recording)
+
+    def compute(self, arrays: dict[str, Any]) -> None:
         """Run the loop."""
-        x, *states = map(self._sorted, self.inputs[: len(self.names)])
+        states = [self._sorted(s) for s in self.inputs[1 : len(self.names)]]
         y, ends, self.kept = self.kernel.forward(
-            x, states, self.arrays | self.fixed, self.length, self.layer.reverse, self.recording
+            arrays, states, self.length, self.layer.reverse, self.recording
         )
         if self.order is not None:
             back = self.length.xp.argsort(self.order)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn.kernels.arena import room
-from tinygrad_rnn.kernels.passes import Length, Pass, chosen, make_pass
+from tinygrad_rnn.kernels.passes import Length, Pass, chosen, make_pass, multiply
 from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.kernels.schedule import Block, block_of, weight_name
@@ -58,26 +58,32 @@ class Kernel:
 
     # -- forward ---------------------------------------------------------------------------------------
 
-    def forward(
-        self, x: Array, states: Sequence[Array], given: Mapping[str, Array], length: Length, reverse: bool,
-        training: bool,
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:  # fmt: skip
-        """Output (T, N, H), last states, and what `backward` needs (nothing without `training`).
+    def hoisted(
+        self, x: Array, given: Mapping[str, Array], length: Length, training: bool
+    ) -> dict[str, Array]:
+        """What `forward` takes: x (T, N, I), the products with it, and `given`.
 
         `given` are the arrays of weights and constants, as the schedules call them.
         """
-        loop = self.training if training or length.ends is not None else self.inference
+        loop = self._forward(length, training)
         arrays = {"x": self.xp.ascontiguousarray(x), **given, **self._vectors(loop, given)}
-        for product in loop.schedule.hoisted:
-            target = loop.schedule.places[product.target].array
-            arrays[target] = room(self.xp, (*x.shape[:2], loop.schedule.shapes[target][1]), x.dtype)
-            _multiply(arrays["x"], product.weight.of(given), product.transposed, arrays[target])
+        loop.hoist(arrays, length)
+        return arrays
+
+    def _forward(self, length: Length, training: bool) -> Pass:
+        return self.training if training or length.ends is not None else self.inference
+
+    def forward(
+        self, arrays: dict[str, Array], states: Sequence[Array], length: Length, reverse: bool, training: bool
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+        """Output (T, N, H), last states, and what `backward` needs (nothing without `training`)."""
+        loop = self._forward(length, training)
         first, last = self._ends(length, reverse)
         ends_at = {}
         for k, state in enumerate(states):
             name = f"state{k}"
             shape = loop.schedule.shapes[name]
-            made = arrays[name] = length.room(shape, x.dtype)
+            made = arrays[name] = length.room(shape, self.dtype)
             made[0 if shape[0] == "pair" else first] = state
             ends_at[name] = length.steps % 2 if shape[0] == "pair" else last
         loop(arrays, length, reverse)
@@ -140,7 +146,7 @@ class Kernel:
             if value.args[0] is X:
                 part = room(self.xp, x.shape, x.dtype)
                 weight = block_of(value.args[1]).of(arrays)
-                _multiply(self._all(g, arrays), weight, not value.params["transposed"], part)
+                multiply(self._all(g, arrays), weight, not value.params["transposed"], part)
                 total = part if total is None else self.xp.add(total, part, out=total)
         return self.xp.zeros_like(x) if total is None else total
 
@@ -183,12 +189,6 @@ class Kernel:
         if place.time == "t":
             return whole
         return whole[1:] if (place.time == "before") == reverse else whole[:-1]
-
-
-def _multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
-    """out = a @ weightᵀ (or a @ weight), all rows at once."""
-    flat = a.reshape(-1, a.shape[-1])
-    namespace(a).matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
 
 
 class _Share(NamedTuple):

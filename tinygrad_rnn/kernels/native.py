@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygrad_rnn.kernels import products
 from tinygrad_rnn.kernels.program import NotCompilable
@@ -35,29 +35,38 @@ _OUTSIDE = ("memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MA
 def loop_of(source: str) -> Callable[[int, int, int], Any]:
     """The compiled `loop` of a generated module, from disk or from Numba; raises NotCompilable."""
     with _one_at_a_time:
-        packing()
+        linked_products()
         engine = _linked(_kept("loop", source, lambda: _compiled(source)))
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)(engine.get_function_address("loop"))
     nothing = ctypes.pointer(ctypes.c_void_p())
     return partial(call, nothing, nothing)  # for a result and an error, which loops have not
 
 
+class Products(NamedTuple):
+    """The functions of `products` for a dtype."""
+
+    pack: Callable[..., None]
+    multiply: Callable[..., None]
+
+
 @cache
-def packing() -> dict[str, Callable[..., None]]:
-    """`pack` of `products` by dtype; from now on loops find its `multiply`, too."""
+def linked_products() -> dict[str, Products]:
+    """`products` by dtype; from now on loops find its `multiply`, too."""
     import llvmlite.binding as llvm
 
     with _one_at_a_time:
         text = Path(products.__file__).read_text()
         emit = lambda: _target().emit_object(llvm.parse_assembly(products.source()))
         engine = _linked(_kept("products", text, emit))
-    address, integer = ctypes.c_void_p, ctypes.c_int64
-    kind = ctypes.CFUNCTYPE(None, integer, integer, address, integer, integer, address)
-    found: dict[str, Callable[..., None]] = {}
+    found = {}
     for dtype in ("float32", "float64"):
-        name = products.MULTIPLY.format(dtype)
-        llvm.add_symbol(name, engine.get_function_address(name))
-        found[dtype] = kind(engine.get_function_address(products.PACK.format(dtype)))
+        calls = {}
+        for name, taken in products.TAKEN.items():
+            address = engine.get_function_address(name.format(dtype))
+            kinds = [ctypes.c_void_p if kind == "a" else ctypes.c_int64 for kind in taken]
+            calls[name] = ctypes.CFUNCTYPE(None, *kinds)(address)
+            llvm.add_symbol(name.format(dtype), address)
+        found[dtype] = Products(calls[products.PACK], calls[products.MULTIPLY])
     return found
 
 
@@ -126,7 +135,7 @@ def _compiled(source: str) -> bytes:
     text = made.library.get_llvm_str().replace(made.fndesc.llvm_func_name, "loop")
     module = llvm.parse_assembly(text)
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    missing = called - {*_OUTSIDE, *map(products.MULTIPLY.format, packing())}
+    missing = called - {*_OUTSIDE, *map(products.MULTIPLY.format, linked_products())}
     if missing:
         raise NotCompilable(f"the compiled loop calls {', '.join(sorted(missing))}")
     code = _target().emit_object(module)

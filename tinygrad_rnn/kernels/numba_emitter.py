@@ -54,7 +54,8 @@ integer, integers = types.int64, types.CPointer(types.int64)
 array = types.CPointer(types.{dtype})
 arrays = types.CPointer(array)
 multiply = types.ExternalFunction("{multiply}", types.void(
-    integer, integer, integer, array, integer, integer, array, array, integer, integer))
+    integer, integer, integer, integer, array, integer, integer, integer,
+    array, array, integer, integer, integer))
 
 {tanh}
 
@@ -154,13 +155,13 @@ class _Writer:
     def _product(self, step: Product) -> str:
         a, out = self._rows(step.a), self._rows(step.target)
         depth, width = self._size(self._width(step.a)), self._size(self._width(step.target))
-        return f"multiply({depth}, {width}, N - first, {a}, {step.array}, {out})"
+        return f"multiply({depth}, {width}, 1, N - first, {a}, {step.array}, {out})"
 
     def _rows(self, value: Any) -> str:
-        """The rows of a value, as `multiply` takes them: array, entry to begin with, width."""
+        """The rows of a value, as `multiply` takes them: array, entry to begin with, no other step, width."""
         place = self._place(value)
         start = f"{self._start(place, 'first')} + {self._size(place.start)}"
-        return f"{place.array}, {start}, {self._size(self.homes.shape(place)[1])}"
+        return f"{place.array}, {start}, 0, {self._size(self.homes.shape(place)[1])}"
 
     def _start(self, place: Place, row: str) -> str:
         """Where a row of an array begins."""

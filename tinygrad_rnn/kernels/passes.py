@@ -20,12 +20,16 @@ import numpy as np
 from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.program import NotCompilable
-from tinygrad_rnn.kernels.schedule import Schedule
+from tinygrad_rnn.kernels.schedule import Product, Schedule
 from tinygrad_rnn.kernels.threads import shares, together
+from tinygrad_rnn.namespaces import namespace
 
 Array = Any
 log = logging.getLogger("tinygrad_rnn")
 _asked: list[str] = []
+_FEW, _SMALL, _WEIGHT = 16, 1 << 25, 1 << 16
+"""A product of so many rows, with at most so many multiplications and entries of the weight, is small: BLAS
+would wake threads of its own, which takes longer than what they save."""
 
 
 _STEPS = {"steps": (1, 0), "states": (1, 1), "pair": (0, 2)}
@@ -81,6 +85,23 @@ class Pass:
         """What the entries of an array are kept as."""
         return self.dtype
 
+    def hoist(self, arrays: dict[str, Array], length: Length) -> None:
+        """Add the products with x, each for all steps at once; small ones may be left for the call."""
+        for product in self.schedule.hoisted:
+            if not self._is_small(product, arrays, length):
+                target = self._target(product, arrays, length)
+                multiply(arrays["x"], product.weight.of(arrays), product.transposed, target)
+
+    def _is_small(self, product: Product, arrays: dict[str, Array], length: Length) -> bool:
+        return False
+
+    def _target(self, product: Product, arrays: dict[str, Array], length: Length) -> Array:
+        """Room for what a hoisted product gives."""
+        name = self.schedule.places[product.target].array
+        width = self.schedule.width[product.target]
+        arrays[name] = room(length.xp, (length.steps, length.rows, width), self.dtype)
+        return arrays[name]
+
     def _complete(self, arrays: dict[str, Array], loop: Any, length: Length) -> list[Array]:
         for name in loop.arrays:
             if name not in arrays:
@@ -127,28 +148,52 @@ class NumbaPass(Pass):
         from tinygrad_rnn.kernels import native, numba_emitter, products
 
         self.panels_shape: Callable[..., Any] = products.panels_shape
-        self.pack = native.packing()[dtype.name]
+        self.pack, self.multiply = native.linked_products()[dtype.name]
         self.loop = numba_emitter.emit(schedule, dtype)
         self.run = native.loop_of(self.loop.source)
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
         """Run; without holding Python's lock, some rows in each thread."""
-        work = 0
+        small = [p for p in self.schedule.hoisted if self._is_small(p, arrays, length)]
+        ours = [self._ours(product, arrays, length) for product in small]
         for factor in self.schedule.factors:
-            weight = factor.weight.of(arrays)
-            arrays[factor.array] = self._packed(weight.T if factor.transposed else weight)
-            work += length.steps * weight.size
+            arrays[factor.array] = self._packed(factor, arrays)
+        work = length.steps * sum(p.weight.of(arrays).size for p in (*self.schedule.factors, *small))
         given = [a if a.flags.c_contiguous else a.copy() for a in self._complete(arrays, self.loop, length)]
         counts, taken = length.counts(), array("q", map(_address, given))
 
         def run(first: int, last: int) -> None:
+            for product in ours:
+                product(first, last)
             numbers = [length.longest, self._backwards(reverse), reverse, length.rows, first, last]
             told = array("q", numbers + self.loop.sizes)
             self.run(told.buffer_info()[0], _address(counts), taken.buffer_info()[0])
 
         together([partial(run, *piece) for piece in shares(length.rows, work)])
 
-    def _packed(self, weight: Array) -> Array:
+    def _is_small(self, product: Product, arrays: dict[str, Array], length: Length) -> bool:
+        rows, size = length.steps * length.rows, product.weight.of(arrays).size
+        return rows >= _FEW and rows * size <= _SMALL and size <= _WEIGHT
+
+    def _ours(
+        self, product: Product, arrays: dict[str, Array], length: Length
+    ) -> Callable[[int, int], None]:
+        """A hoisted product by `products`, to be called for some of the rows."""
+        x, panels, out = arrays["x"], self._packed(product, arrays), self._target(product, arrays, length)
+        rows, depth, width = length.rows, x.shape[-1], out.shape[-1]
+
+        def run(first: int, last: int) -> None:
+            self.multiply(
+                depth, width, length.steps, last - first, _address(x), first * depth, rows * depth, depth,
+                _address(panels), _address(out), first * width, rows * width, width,
+            )  # fmt: skip
+
+        return run
+
+    def _packed(self, product: Product, arrays: dict[str, Array]) -> Array:
+        """The weight of a product, as `multiply` reads it."""
+        weight = product.weight.of(arrays)
+        weight = weight.T if product.transposed else weight
         panels = room(np, self.panels_shape(*weight.shape, self.dtype), self.dtype)
         down, across = (stride // weight.itemsize for stride in weight.strides)
         self.pack(*weight.shape, _address(weight), down, across, _address(panels))
@@ -169,6 +214,12 @@ def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: A
         except NotCompilable as reason:
             log.info("not compiled by Numba, runs on NumPy: %s", reason)
     return NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
+
+
+def multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
+    """out = a @ weightᵀ (or a @ weight), all rows at once."""
+    flat = a.reshape(-1, a.shape[-1])
+    namespace(a).matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
 
 
 _HEAD = object.__basicsize__

@@ -3,9 +3,9 @@
 At every call BLAS lays a weight out anew before it multiplies, which for the rows of one step can take a
 third of the time. Here that is done once per sequence. `pack` cuts the weight into panels, as many columns
 as fill a line of the cache, one row of them after the other; `multiply` holds four rows times one panel of
-results (or one row times four panels) in registers while it runs down the panel. No compiler finds this by
-itself, so it is written in LLVM's own language. Every sum is taken in the same order, however many rows
-there are: a row's result does not depend on the others.
+results (of the rows left over, two times two, or one times four) in registers while it runs down the panel.
+No compiler finds this by itself, so it is written in LLVM's own language. Every sum is taken in the same
+order, however many rows there are: a row's result does not depend on the others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import numpy as np
 
 PACK, MULTIPLY = "pack_{}", "multiply_{}"
 """What the functions for a dtype are called."""
+TAKEN = {PACK: "iiaiia", MULTIPLY: "iiiiaiiiaaiii"}
+"""The kinds of their arguments: an integer of 64 bits, or an array's address."""
 
 _LINE = 64
 """Bytes in a line of the cache."""
 _BLOCK = 4
-"""So many rows of one panel, or panels of one row, are computed together."""
+"""So many results, rows times panels, are computed together."""
 _INT = ir.IntType(64)
 
 
@@ -38,17 +40,15 @@ def source() -> str:
     """The functions for both dtypes, in LLVM's language.
 
     pack(depth, width, weight, down, across, panels): the weight has `depth` rows, `down` entries apart, and
-    `width` columns, `across` apart. multiply(depth, width, rows, a, a_at, a_row, panels, out, out_at,
-    out_row): out = a @ weight, from the entries `a_at` and `out_at` on; rows are `a_row`, `out_row` apart.
+    `width` columns, `across` apart. multiply(depth, width, steps, rows, a, a_at, a_step, a_row, panels,
+    out, out_at, out_step, out_row): out = a @ weight for some rows of some steps, from the entries `a_at` and
+    `out_at` on; steps are `a_step`, `out_step` apart, rows `a_row`, `out_row`.
     """
     module = ir.Module("products")
     for dtype, real in (("float32", ir.FloatType()), ("float64", ir.DoubleType())):
         array, lanes = real.as_pointer(), _LINE // np.dtype(dtype).itemsize
-        for name, kinds, write in (
-            (PACK, [array, _INT, _INT, array], _pack),
-            (MULTIPLY, [_INT, array, _INT, _INT, array, array, _INT, _INT], _multiply),
-        ):
-            kind = ir.FunctionType(ir.VoidType(), [_INT, _INT, *kinds])
+        for name, write in ((PACK, _pack), (MULTIPLY, _multiply)):
+            kind = ir.FunctionType(ir.VoidType(), [array if k == "a" else _INT for k in TAKEN[name]])
             function = ir.Function(module, kind, name.format(dtype))
             start, wide, narrow = (function.append_basic_block() for _ in range(3))
             b = ir.IRBuilder(start)
@@ -106,8 +106,8 @@ def _pack(
 
 
 def _multiply(
-    b: Any, lanes: int, depth: Any, width: Any, rows: Any, a: Any, a_at: Any, a_row: Any, panels: Any,
-    out: Any, out_at: Any, out_row: Any,
+    b: Any, lanes: int, depth: Any, width: Any, steps: Any, rows: Any, a: Any, a_at: Any, a_step: Any,
+    a_row: Any, panels: Any, out: Any, out_at: Any, out_step: Any, out_row: Any,
 ) -> None:  # fmt: skip
     a, out = b.gep(a, [a_at]), b.gep(out, [out_at])
     vector = ir.VectorType(a.type.pointee, lanes)
@@ -119,9 +119,9 @@ def _multiply(
     def at(pointer: Any, offset: Any) -> Any:
         return b.bitcast(b.gep(pointer, [offset]), vector.as_pointer())
 
-    def block(ns: list[Any], ps: list[Any]) -> None:
-        """out[n, panel p] = a[n] @ panel p, for all n and p."""
-        lines = [b.gep(a, [b.mul(n, a_row)]) for n in ns]
+    def block(s: Any, ns: list[Any], ps: list[Any]) -> None:
+        """out[s, n, panel p] = a[s, n] @ panel p, for all n and p."""
+        lines = [b.gep(a, [b.add(b.mul(s, a_step), b.mul(n, a_row))]) for n in ns]
         walls = [b.gep(panels, [b.mul(p, b.mul(depth, _INT(lanes)))]) for p in ps]
         zeros = [ir.Constant(vector, None)] * (len(ns) * len(ps))
         with _loop(b, _INT(0), depth, values=zeros) as (k, sums):
@@ -132,15 +132,22 @@ def _multiply(
                 for j, wall in enumerate(across, start=i * len(ps)):
                     sums[j] = b.call(add, [same, wall, sums[j]])
         for i, n in enumerate(ns):
+            line = b.gep(out, [b.add(b.mul(s, out_step), b.mul(n, out_row))])
             for j, p in enumerate(ps, start=i * len(ps)):
-                place = b.add(b.mul(n, out_row), _column(b, p, lanes, width))
-                b.store(sums[j], at(out, place), align=4)
+                b.store(sums[j], at(line, _column(b, p, lanes, width)), align=4)
 
-    whole = b.and_(rows, _INT(-_BLOCK))
-    with _loop(b, _INT(0), _count(b, width, lanes)) as (p, _), _loop(b, _INT(0), whole, _BLOCK) as (n, _):
-        block([b.add(n, _INT(i)) for i in range(_BLOCK)], [p])
-    with (
-        _loop(b, whole, rows) as (n, _),
-        _loop(b, _INT(0), _count(b, width, lanes), _BLOCK) as (p, _),
-    ):
-        block([n], [b.add(p, _INT(i)) for i in range(_BLOCK)])
+    joined = b.and_(
+        b.icmp_signed("==", a_step, b.mul(rows, a_row)), b.icmp_signed("==", out_step, b.mul(rows, out_row))
+    )
+    rows = b.select(joined, b.mul(steps, rows), rows)
+    steps = b.select(joined, _INT(1), steps)
+    start = _INT(0)
+    for high in (_BLOCK, 2, 1):
+        wide, stop = _BLOCK // high, b.and_(rows, _INT(-high))
+        with (
+            _loop(b, _INT(0), _count(b, width, lanes), wide) as (p, _),
+            _loop(b, _INT(0), steps) as (s, _),
+            _loop(b, start, stop, high) as (n, _),
+        ):
+            block(s, [b.add(n, _INT(i)) for i in range(high)], [b.add(p, _INT(j)) for j in range(wide)])
+        start = stop

@@ -1,14 +1,15 @@
-"""How many threads compiled loops may use, and how they share the rows of a batch.
+"""How many threads compiled loops may use, and what they share out.
 
-The rows of a batch have nothing to do with each other within a loop over time, forward or backward. So a
-loop runs in several threads at once, some of the rows in each from the first step to the last: nobody waits
-for anybody on the way, and the result is the same to the last bit. Where there are too few rows, the two
-directions of a layer run in a thread each.
+The two directions of a layer have nothing to do with each other, so forward they run at once. Neither have
+the rows of a batch within a loop over time, forward or backward. So a loop runs in several threads, some of
+the rows in each from the first step to the last: nobody waits for anybody on the way, and the result is the
+same to the last bit.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
@@ -31,8 +32,8 @@ _number = _allowed()
 
 
 @cache
-def _pool() -> Any:
-    """It starts a thread when it needs one."""
+def _pool(within: bool) -> Any:
+    """It starts a thread when it needs one; those of the other pool may wait for those `within` them."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(256, "tinygrad_rnn")
@@ -72,22 +73,45 @@ def set_num_threads(number: int) -> None:
     _number = number
 
 
+class _Here(threading.local):
+    """How many threads the one that asks may use."""
+
+    number: int | None = None
+
+
+_here = _Here()
+
+
+def _available() -> int:
+    return _here.number or _number
+
+
 def shares(rows: int, work: int) -> list[tuple[int, int]]:
     """The rows in one piece for each thread; `work` is how many multiplications a row takes."""
-    blocks = -(-rows // _TOGETHER)
-    threads = max(1, min(_number, rows * work // _WORTH, blocks))
-    ends = [blocks * i // threads * _TOGETHER for i in range(threads)]
+    threads = max(1, min(_available(), rows * work // _WORTH, -(-rows // _TOGETHER)))
+    ends = [-(-rows * i // (2 * threads)) * 2 for i in range(threads)]
     return list(pairwise([*ends, rows]))
 
 
 def at_once(rows: int, work: int) -> bool:
-    """Whether two directions had better run in a thread each, for there are too few rows to share."""
-    return _number > 1 and rows * work >= _WORTH and len(shares(rows, work)) == 1
+    """Whether two directions had better run at once: if that takes no fewer threads than sharing rows."""
+    number = _available()
+    return number > 1 and rows * work >= _WORTH and len(shares(rows, work)) <= number // 2 * 2
 
 
 def together(calls: Sequence[Callable[[], None]]) -> None:
     """Make all calls, the first in this thread; come back when all are done."""
-    others = [_pool().submit(call) for call in calls[1:]]
-    calls[0]()
+    before, each = _here.number, max(1, _available() // len(calls))
+
+    def run(call: Callable[[], None]) -> None:
+        _here.number = each
+        call()
+
+    pool = _pool(before is not None)
+    others = [pool.submit(run, call) for call in calls[1:]]
+    try:
+        run(calls[0])
+    finally:
+        _here.number = before
     for other in others:
         other.result()
