@@ -232,11 +232,12 @@ def _library(inputs: Sequence[Tensor]) -> Any:
     recording, observer = mode.get()
     if recording and observer is not None:
         raise NotCompilable("anomaly detection looks at every operation")
-    for t in inputs:
-        if t.device != inputs[0].device:
-            raise NotCompilable(f"expected arrays on one device, got {inputs[0].device}, {t.device}")
-        if t.data.dtype != first.dtype or t.data.dtype not in (_DTYPES if xp is np else _CUDA_DTYPES):
-            raise NotCompilable(f"expected all in float32 or all in float64, got {first.dtype}, {t.dtype}")
+    devices, dtypes = {t.device for t in inputs}, {t.data.dtype for t in inputs}
+    if len(devices) > 1:
+        raise NotCompilable(f"expected arrays on one device, got {', '.join(sorted(devices))}")
+    if len(dtypes) > 1 or first.dtype not in (_DTYPES if xp is np else _CUDA_DTYPES):
+        got = ", ".join(sorted(map(str, dtypes)))
+        raise NotCompilable(f"expected all in float32 or all in float64, got {got}")
     if not first.size:
         raise NotCompilable(f"expected at least one step and one sequence, got {first.shape}")
     return xp
