@@ -121,7 +121,7 @@ def test_a_compiled_loop_serves_all_sizes_and_is_kept_on_disk(tmp_path, monkeypa
     with caplog.at_level(logging.INFO, "tinygrad_rnn"):
         for _ in range(2):
             native.loop_of.cache_clear()
-            _call(native.loop_of(small.source), small, rng)
+            _call(native.loop_of(small.source, "float64"), small, rng)
     assert [r.message.split()[0] for r in caplog.records] == ["compiling", "kernel"]
     assert len(list(tmp_path.glob("loop_*.o"))) == 1
 

@@ -18,7 +18,7 @@ def multiply(a, weight, above=1, below=2):
     """
     from tinygrad_rnn.kernels import native, products
 
-    pack, call = native.linked_products()[a.dtype.name]
+    pack, call = native.linked_products(a.dtype.name)
     (steps, rows, depth), width = a.shape, weight.shape[1]
     panels = np.full(products.panels_shape(depth, width, a.dtype), np.nan, a.dtype)
     down, across = (stride // a.itemsize for stride in weight.strides)

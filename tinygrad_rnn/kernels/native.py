@@ -32,11 +32,11 @@ _OUTSIDE = ("memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MA
 
 
 @cache
-def loop_of(source: str) -> Callable[[int, int, int], Any]:
+def loop_of(source: str, dtype: str) -> Callable[[int, int, int], Any]:
     """The compiled `loop` of a generated module, from disk or from Numba; raises NotCompilable."""
     with _one_at_a_time:
-        linked_products()
-        engine = _linked(_kept("loop", source, lambda: _compiled(source)))
+        linked_products(dtype)
+        engine = _linked(_kept("loop", source, lambda: _compiled(source, dtype)))
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)(engine.get_function_address("loop"))
     nothing = ctypes.pointer(ctypes.c_void_p())
     return partial(call, nothing, nothing)  # for a result and an error, which loops have not
@@ -50,24 +50,21 @@ class Products(NamedTuple):
 
 
 @cache
-def linked_products() -> dict[str, Products]:
-    """`products` by dtype; from now on loops find its `multiply`, too."""
+def linked_products(dtype: str) -> Products:
+    """`products` for a dtype; from now on loops find its `multiply`, too."""
     import llvmlite.binding as llvm
 
     with _one_at_a_time:
         text = Path(products.__file__).read_text()
-        emit = lambda: _target().emit_object(llvm.parse_assembly(products.source()))
-        engine = _linked(_kept("products", text, emit))
-    found = {}
-    for dtype in ("float32", "float64"):
-        calls = {}
-        for name, taken in products.TAKEN.items():
-            address = engine.get_function_address(name.format(dtype))
-            kinds = [ctypes.c_void_p if kind == "a" else ctypes.c_int64 for kind in taken]
-            calls[name] = ctypes.CFUNCTYPE(None, *kinds)(address)
-            llvm.add_symbol(name.format(dtype), address)
-        found[dtype] = Products(calls[products.PACK], calls[products.MULTIPLY])
-    return found
+        emit = lambda: _target().emit_object(llvm.parse_assembly(products.source(dtype)))
+        engine = _linked(_kept(f"products_{dtype}", text, emit))
+    calls = []
+    for name, taken in products.TAKEN.items():
+        address = engine.get_function_address(name.format(dtype))
+        kinds = [ctypes.c_void_p if kind == "a" else ctypes.c_int64 for kind in taken]
+        calls.append(ctypes.CFUNCTYPE(None, *kinds)(address))
+        llvm.add_symbol(name.format(dtype), address)
+    return Products(*calls)
 
 
 # -- on disk -------------------------------------------------------------------------------------------
@@ -123,7 +120,7 @@ def _target() -> Any:
     return target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
 
 
-def _compiled(source: str) -> bytes:
+def _compiled(source: str, dtype: str) -> bytes:
     """A loop's object file, by Numba."""
     import llvmlite.binding as llvm
 
@@ -135,7 +132,7 @@ def _compiled(source: str) -> bytes:
     text = made.library.get_llvm_str().replace(made.fndesc.llvm_func_name, "loop")
     module = llvm.parse_assembly(text)
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    missing = called - {*_OUTSIDE, *map(products.MULTIPLY.format, linked_products())}
+    missing = called - {*_OUTSIDE, products.MULTIPLY.format(dtype)}
     if missing:
         raise NotCompilable(f"the compiled loop calls {', '.join(sorted(missing))}")
     code = _target().emit_object(module)

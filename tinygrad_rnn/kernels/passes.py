@@ -148,9 +148,9 @@ class NumbaPass(Pass):
         from tinygrad_rnn.kernels import native, numba_emitter, products
 
         self.panels_shape: Callable[..., Any] = products.panels_shape
-        self.pack, self.multiply = native.linked_products()[dtype.name]
+        self.pack, self.multiply = native.linked_products(dtype.name)
         self.loop = numba_emitter.emit(schedule, dtype)
-        self.run = native.loop_of(self.loop.source)
+        self.run = native.loop_of(self.loop.source, dtype.name)
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
         """Run; without holding Python's lock, some rows in each thread."""

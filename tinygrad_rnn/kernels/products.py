@@ -36,8 +36,8 @@ def panels_shape(depth: int, width: int, dtype: Any) -> tuple[int, int, int]:
     return -(-width // (lanes * _BLOCK)) * _BLOCK, depth, lanes
 
 
-def source() -> str:
-    """The functions for both dtypes, in LLVM's language.
+def source(dtype: str) -> str:
+    """The functions for a dtype, in LLVM's language.
 
     pack(depth, width, weight, down, across, panels): the weight has `depth` rows, `down` entries apart, and
     `width` columns, `across` apart. multiply(depth, width, steps, rows, a, a_at, a_step, a_row, panels,
@@ -45,18 +45,18 @@ def source() -> str:
     `out_at` on; steps are `a_step`, `out_step` apart, rows `a_row`, `out_row`.
     """
     module = ir.Module("products")
-    for dtype, real in (("float32", ir.FloatType()), ("float64", ir.DoubleType())):
-        array, lanes = real.as_pointer(), _LINE // np.dtype(dtype).itemsize
-        for name, write in ((PACK, _pack), (MULTIPLY, _multiply)):
-            kind = ir.FunctionType(ir.VoidType(), [array if k == "a" else _INT for k in TAKEN[name]])
-            function = ir.Function(module, kind, name.format(dtype))
-            start, wide, narrow = (function.append_basic_block() for _ in range(3))
-            b = ir.IRBuilder(start)
-            b.cbranch(b.icmp_signed("<", function.args[1], _INT(lanes)), narrow, wide)
-            for block, columns in ((wide, lanes), (narrow, 1)):
-                b.position_at_end(block)
-                write(b, columns, *function.args)
-                b.ret_void()
+    real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
+    array, lanes = real.as_pointer(), _LINE // np.dtype(dtype).itemsize
+    for name, write in ((PACK, _pack), (MULTIPLY, _multiply)):
+        kind = ir.FunctionType(ir.VoidType(), [array if k == "a" else _INT for k in TAKEN[name]])
+        function = ir.Function(module, kind, name.format(dtype))
+        start, wide, narrow = (function.append_basic_block() for _ in range(3))
+        b = ir.IRBuilder(start)
+        b.cbranch(b.icmp_signed("<", function.args[1], _INT(lanes)), narrow, wide)
+        for block, columns in ((wide, lanes), (narrow, 1)):
+            b.position_at_end(block)
+            write(b, columns, *function.args)
+            b.ret_void()
     return str(module)
 
 
