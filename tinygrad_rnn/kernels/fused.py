@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_rnn import ops
+from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.loops import Kernel, kernel_of
 from tinygrad_rnn.kernels.passes import Length, chosen, log
 from tinygrad_rnn.kernels.program import NotCompilable, Step
@@ -27,7 +28,7 @@ from tinygrad_rnn.sweep import sweep
 from tinygrad_rnn.tape import Node, mode
 from tinygrad_rnn.tensor import Tensor
 
-__all__ = ["Direction", "FusedPlan", "Layer", "NotCompilable", "log", "run_layers"]
+__all__ = ["Direction", "FusedPlan", "Layer", "NotCompilable", "beside", "log", "run_layers"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _CUDA_DTYPES = (*_DTYPES, np.dtype(np.float16))
@@ -167,6 +168,18 @@ def run_layers(directions: Sequence[Direction], x: Tensor, lengths: Any = None) 
         for run in runs:
             run.compute(run.hoisted())
     return [run.recorded() for run in runs]
+
+
+def beside(outputs: Sequence[Tensor]) -> Tensor:
+    """The directions' outputs side by side; what is not recorded, in memory that is lent again."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if any(y.node is not None for y in outputs):
+        return ops.concatenate(outputs, axis=-1)  # type: ignore[no-any-return]
+    arrays = [y.data for y in outputs]
+    shape = (*arrays[0].shape[:-1], sum(a.shape[-1] for a in arrays))
+    xp = namespace(arrays[0])
+    return Tensor(xp.concatenate(arrays, axis=-1, out=room(xp, shape, arrays[0].dtype)))
 
 
 class _Run:

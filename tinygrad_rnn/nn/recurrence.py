@@ -199,7 +199,7 @@ class Recurrence(Module):
                 directions.append(kernels.Direction(made, states, readable.weights, readable.constants))
             found = kernels.run_layers(directions, x, None if mask is None else mask.lengths)
             ends += [tuple(end) for _, *end in found]
-            x = found[0][0] if len(found) == 1 else ops.concatenate([y for y, *_ in found], axis=-1)
+            x = kernels.beside([y for y, *_ in found])
             if self.training and self.dropout and layer < self.num_layers - 1:
                 x = ops.dropout(x, self.dropout)
         return x, ends
