@@ -122,7 +122,7 @@ class ndarray:
     __float__ = _refused("conversion to a number")
     __int__ = _refused("conversion to a number")
     __index__ = _refused("conversion to a number")
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # how Python says that there is none
 
     def item(self, *at: int) -> Any:
         wait("download")
@@ -156,7 +156,7 @@ class ndarray:
         return asarray, (self.get(),)
 
     def __deepcopy__(self, memo: Any) -> ndarray:
-        return self.copy()  # type: ignore[attr-defined]
+        return self.copy()  # type: ignore[attr-defined]  # NumPy's methods are attached by name
 
     def __repr__(self) -> str:
         return f"strict{self.shape}"
@@ -261,7 +261,7 @@ def _root(host: Any) -> Any:
 class _Function:
     """One of NumPy's functions, on device arrays."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Any) -> None:
         self.function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -270,7 +270,7 @@ class _Function:
     def at(self, a: ndarray, key: Any, value: Any) -> None:
         if a.dtype.name not in ("int32", "uint32", "uint64", "float16", "float32", "float64"):
             raise TypeError("scatter_add only supports int32, float16, float32, float64, uint32, uint64")
-        _run(self.function.at, (a, _key(key), value), {})  # type: ignore[attr-defined]
+        _run(self.function.at, (a, _key(key), value), {})
 
 
 def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> ndarray:
@@ -292,7 +292,7 @@ def array(data: Any, dtype: Any = None, copy: bool = True) -> ndarray:
 
 
 def ascontiguousarray(data: ndarray) -> ndarray:
-    return data if data.flags.c_contiguous else data.copy()  # type: ignore[attr-defined]
+    return data if data.flags.c_contiguous else data.copy()  # type: ignore[attr-defined]  # as above
 
 
 class Generator:

@@ -42,7 +42,8 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], record: bool) ->
     for output, gradient in zip(outputs, gradients, strict=True):
         seed = _seed(output, gradient, "the output")
         value = seed if record else seed.data.astype(output.dtype, copy=False)
-        roots[output.node] = value if output.node not in roots else roots[output.node] + value  # type: ignore[index]
+        assert output.node is not None  # `_seed` has refused it
+        roots[output.node] = value if output.node not in roots else roots[output.node] + value
     return roots
 
 

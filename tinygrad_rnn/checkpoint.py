@@ -172,12 +172,13 @@ class _Run:
         roots: dict[Node, Any] = {}
         for i, part, total in zip(self.recorded, g, self.sums, strict=True):
             y = outputs[i]
+            assert y.node is not None  # it is among the recorded
             if namespaces.last_write[0] > self.began and y.data.sum().item() != total.item() == total.item():
                 raise InPlaceError(
                     f"expected what {self!r} uses unchanged since the forward pass, got another result now: "
                     "a Tensor that it closes over was written to in place; call backward first"
                 )
-            roots[y.node] = part if y.node not in roots else roots[y.node] + part  # type: ignore[index]
+            roots[y.node] = part if y.node not in roots else roots[y.node] + part
         nodes = [node for node in self.nodes if node is not None]
         if not set(_older(roots, began)) <= set(nodes):
             raise RuntimeError(

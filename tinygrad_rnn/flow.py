@@ -314,7 +314,7 @@ class Flow:
             raise ValueError(f"expected one of {there}, got {layer}, {direction!r}")
         ids = {v.id: v for v in self._states if v.label == label}
         return {
-            ids[i].time: n  # type: ignore[misc]
+            ids[i].time: n  # type: ignore[misc]  # every state has a time
             for n, i in (naming or self._naming).ids.items()
             if i in ids and isinstance(n, Node) and not n.is_bundle
             and _index(ids[i])[:2] == (layer % layers, _DIRECTIONS[direction])

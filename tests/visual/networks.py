@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tinygrad_rnn.trace import Edge, Graph, Vertex
+from tinygrad_rnn.trace import Edge, Graph, Level, Vertex
 from visual.picture import Arrow
 
 INNER = {
@@ -115,7 +115,7 @@ def network(
     layers: int = 1,
     bidirectional: bool = False,
     steps: int = 3,
-    level: str = "cell",
+    level: Level = "cell",
     measured: bool = True,
     cut: int | None = None,
     every: bool = False,
@@ -152,7 +152,7 @@ def network(
             net.edge(net.name(layers - 1, way, steps - 1 if way == "forward" else 0, h), "linear", steps - 1)
         net.edge("linear.weight", "linear", steps - 1)
         net.edge("linear", "cross_entropy", steps - 1)
-    return Graph(tuple(net.nodes), tuple(net.edges), level)  # type: ignore[arg-type]
+    return Graph(tuple(net.nodes), tuple(net.edges), level)
 
 
 def along(arrow: Arrow, steps: int = 12) -> Iterator[tuple[float, ...]]:

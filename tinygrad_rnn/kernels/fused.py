@@ -175,7 +175,8 @@ def beside(outputs: Sequence[Tensor]) -> Tensor:
     if len(outputs) == 1:
         return outputs[0]
     if any(y.node is not None for y in outputs):
-        return ops.concatenate(outputs, axis=-1)  # type: ignore[no-any-return]
+        recorded: Tensor = ops.concatenate(outputs, axis=-1)
+        return recorded
     arrays = [y.data for y in outputs]
     shape = (*arrays[0].shape[:-1], sum(a.shape[-1] for a in arrays))
     xp = namespace(arrays[0])
