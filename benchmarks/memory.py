@@ -38,10 +38,10 @@ def main() -> None:
         print(json.dumps(TASKS[task](*arguments)))
         return
     if options.sizes:
-        print(f"{'peak of a training step, MB':44} {'numba':>7} {'numpy':>7} {'torch':>7}")
+        print(f"{'peak of a training step, MB':44} {'llvm':>7} {'numpy':>7} {'torch':>7}")
     for number in options.sizes:
         for kind in options.kinds:
-            peaks = [fresh("train", who, kind, SIZES[number]) for who in ("numba", "numpy", "torch")]
+            peaks = [fresh("train", who, kind, SIZES[number]) for who in ("llvm", "numpy", "torch")]
             print(f"{kind:5} {SIZES[number]!s:38} " + " ".join(f"{p:7.0f}" for p in peaks), flush=True)
     if options.skip_depth:
         return

@@ -1,10 +1,10 @@
 """Recurrent layers beside `torch.nn`: `python -m benchmarks.recurrent`.
 
 For every size (T, B, I, H), kind and network (one layer; two bidirectional ones), in float32: PyTorch, this
-library with Numba's loops (extra "fast") and with NumPy's take turns in every round, medians over the rounds,
+library with LLVM's loops (extra "fast") and with NumPy's take turns in every round, medians over the rounds,
 ratios to PyTorch in the same rounds. Values and gradients are compared before anything is timed. Each number
 of threads has a process of its own. The last column is the time of the matrix products alone, in NumPy. Then,
-with Numba, the first call in a new process: when nothing is compiled yet, and when all is found on disk. All
+with LLVM, the first call in a new process: when nothing is compiled yet, and when all is found on disk. All
 of it takes some twenty minutes; a part of it:
 
     python -m benchmarks.recurrent --threads 1 --networks single --sizes 0 1 2
@@ -73,7 +73,7 @@ def main() -> None:
             sys.exit(child.returncode)
         if not options.json:
             print(summary(rows))
-    if importlib.util.find_spec("numba") and not options.json:
+    if importlib.util.find_spec("llvmlite") and not options.json:
         with tempfile.TemporaryDirectory() as folder:
             environment = {**os.environ, "TINYGRAD_RNN_CACHE": folder}
             for found in ("nothing compiled", "found on disk"):
@@ -86,7 +86,7 @@ def shown(row: dict[str, Any]) -> str:
     """One measurement as a line: milliseconds of PyTorch, ratios of the others."""
     name = f"{row['threads']} thread(s) {row['network']:6} {row['kind']:4} {row['size']!s:20} {row['task']:5}"
     ratios = "  ".join(
-        f"{who} {row[who] / row['torch']:5.2f}" for who in ("numba", "numpy", "products") if who in row
+        f"{who} {row[who] / row['torch']:5.2f}" for who in ("llvm", "numpy", "products") if who in row
     )
     return f"{name}  torch {row['torch'] * 1e3:8.2f} ms  {ratios}"
 
@@ -102,7 +102,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
                     for r in rows
                     if (r["network"], r["task"]) == (network, task) and kind in (r["kind"], "all")
                 ]
-                for who in ("numba", "numpy", "products"):
+                for who in ("llvm", "numpy", "products"):
                     ratios = [r[who] / r["torch"] for r in some if who in r]
                     if ratios:
                         mean = math.exp(statistics.fmean(map(math.log, ratios)))
@@ -145,7 +145,7 @@ def compared(
     T, B, features, H = size
     theirs = getattr(torch.nn, kind)(features, H, **options)
     x = np.random.default_rng(0).standard_normal((T, B, features)).astype(np.float32)
-    emitters = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
+    emitters = ["numpy"] + ["llvm"] * (importlib.util.find_spec("llvmlite") is not None)
     steps: dict[str, dict[str, Callable[[], Any]]] = {"train": {}, "infer": {}}
     steps["train"]["torch"], steps["infer"]["torch"] = by_torch(theirs, x)
     expected = steps["train"]["torch"]()

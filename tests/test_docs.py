@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [page for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if page.exists()]
 PAGES += sorted((ROOT / "docs").glob("**/*.md"))
 SOURCES = sorted(file for package in ("tinygrad_rnn", "visual") for file in (ROOT / package).rglob("*.py"))
-OPTIONAL = {"cupy", "llvmlite", "matplotlib", "mpi4py", "numba", "safetensors", "torch", "tqdm"}
+OPTIONAL = {"cupy", "llvmlite", "matplotlib", "mpi4py", "safetensors", "torch", "tqdm"}
 
 FENCE = re.compile(r"^(?P<indent>[ ]*)```python\b[^\n]*\n(?P<code>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
 

@@ -37,7 +37,7 @@ def test_it_says_which_kernels_run_and_where_pictures_are_made(monkeypatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))
     with emitter("numpy"):
         found = doctor.report()
-    assert "loops of NumPy calls, since Numba is missing" in found and "Graphviz's dot is missing" in found
+    assert "loops of NumPy calls, since llvmlite is missing" in found and "Graphviz's dot is missing" in found
 
 
 def test_it_names_the_extra_that_brings_a_missing_package(monkeypatch):

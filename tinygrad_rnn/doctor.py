@@ -20,7 +20,7 @@ from tinygrad_rnn.kernels.persistent import SMALL
 from tinygrad_rnn.namespaces import DeviceError
 
 _PARTS = {
-    "numpy": "", "graphviz": "", "numba": "fast", "matplotlib": "plots", "safetensors": "train",
+    "numpy": "", "graphviz": "", "llvmlite": "fast", "matplotlib": "plots", "safetensors": "train",
     "tqdm": "train", "mpi4py": "mpi", "torch": "",
 }  # fmt: skip
 """Package → the extra that brings it."""
@@ -62,10 +62,10 @@ def _devices() -> Iterator[str]:
 
 
 def _kernels() -> Iterator[str]:
-    fast = chosen() == "numba"
+    fast = chosen() == "llvm"
     yield "on cpu: " + (
-        f"loops compiled by Numba, kept in {_cache()}" if fast
-        else "loops of NumPy calls, since Numba is missing (extra 'fast')"
+        f"loops compiled by LLVM, kept in {_cache()}" if fast
+        else "loops of NumPy calls, since llvmlite is missing (extra 'fast')"
     )  # fmt: skip
     yield "on cuda: one cuBLAS product and one generated CUDA kernel a step, compiled and kept by CuPy"
     yield (

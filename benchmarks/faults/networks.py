@@ -186,10 +186,22 @@ NETWORKS = [
         'args = [self._name(a) for a in step.args[:: -1 if step.op == "subtract" else 1]]',
     ),
     Fault(
+        "tests/kernels/test_emitters.py", "LLVM's loop leaves out what is left at a row's end",
+        "tinygrad_rnn/kernels/llvm_emitter.py",
+        '(lanes, lanes // 4, 1)',
+        '(lanes, lanes // 4)',
+    ),
+    Fault(
+        "tests/kernels/test_fused.py", "parts that do not line up are taken from other entries",
+        "tinygrad_rnn/kernels/fusion.py",
+        'if place is None or (isinstance(inner, Symbol) and (inner, 0) in self.registers):',
+        'if place is None:',
+    ),
+    Fault(
         "tests/kernels/test_products.py", "the columns that are left over are not computed",
         "tinygrad_rnn/kernels/products.py",
-        'b.sdiv(b.add(width, _INT(size - 1)), _INT(size))',
-        'b.sdiv(width, _INT(size))',
+        'b.sdiv(b.add(width, INT(size - 1)), INT(size))',
+        'b.sdiv(width, INT(size))',
     ),
     Fault(
         "tests/kernels/test_products.py", "steps that stand apart are taken for one block of rows",
@@ -229,7 +241,7 @@ NETWORKS = [
     ),
     Fault(
         "tests/kernels/test_persistent.py", "a fast block overwrites what a slow one still reads",
-        "tinygrad_rnn/kernels/cuda_emitter.py",
+        "tinygrad_rnn/kernels/fusion.py",
         'self._time = "old" if whole_stages else ""',
         'self._time = ""',
     ),

@@ -33,6 +33,20 @@ def sliced_step(x, state, w):
     return ops.tanh(c), c
 
 
+def pieces_step(x, h, w):
+    """A value that is used whole and in pieces, after it has been scaled; a vector beside no product."""
+    z = 0.5 * (ops.linear(x, w.W) + ops.linear(h, w.R)) + w.b
+    k = h + w.p
+    u = ops.sigmoid(z[:, :HIDDEN] + ops.linear(k[:, :2], w.U) - ops.linear(k[:, 2:], w.U))
+    return u * ops.tanh(z[:, HIDDEN:]) + ops.linear(ops.tanh(z), w.V) + h
+
+
+def odd_step(x, h, w):
+    """Pieces that begin anywhere, of the input too, which is also used whole."""
+    z = 1.5 * ops.linear(ops.tanh(x), w.W)
+    return ops.sin(z[:, 1:5]) * h + ops.sin(z[:, 5:9] + x[:, 1:5]) + ops.linear(z, w.V)
+
+
 class MinimalGated(nn.Module):
     """A cell that a user might write (Zhou et al. 2016)."""
 
@@ -81,12 +95,22 @@ CASES = {
         {"W": (3 * HIDDEN, INPUT), "R": (3 * HIDDEN, HIDDEN), "b": (3 * HIDDEN,)},
         {"h": HIDDEN, "c": HIDDEN},
     ),
+    "pieces": Case(
+        pieces_step, ("h",),
+        {"W": (2 * HIDDEN, INPUT), "R": (2 * HIDDEN, HIDDEN), "b": (2 * HIDDEN,), "V": (HIDDEN, 2 * HIDDEN),
+         "U": (HIDDEN, 2), "p": (HIDDEN,)},
+        {"h": HIDDEN},
+    ),
     "invented": Case(
         invented_step, ("a", "b"),
         {"W": (HIDDEN, INPUT + HIDDEN), "V": (HIDDEN, INPUT + HIDDEN), "p": (HIDDEN,)},
         {"a": HIDDEN, "b": HIDDEN}, ("keep",),
     ),
 }  # fmt: skip
+
+
+ODD = {"odd": Case(odd_step, ("h",), {"W": (3 * HIDDEN, INPUT), "V": (HIDDEN, 3 * HIDDEN)}, {"h": HIDDEN})}
+"""Not for GPUs, whose rows divide into as many features as the shortest has."""
 
 
 class Run:

@@ -12,8 +12,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import fused, threads
 
-needs_numba = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason="needs Numba, which is not installed"
+needs_llvm = pytest.mark.skipif(
+    importlib.util.find_spec("llvmlite") is None, reason="needs llvmlite, which is not installed"
 )
 
 
@@ -39,7 +39,7 @@ def trained(net, x, **options):
     return [a.numpy() for a in (output, *ends, *tg.grad(loss, [given, *net.parameters()]))]
 
 
-@needs_numba
+@needs_llvm
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize(
     ("rows", "options"), [(11, {}), (11, {"lengths": [9, 3, 9, 1, 5, 2, 7, 8, 4, 9, 6]}), (1, {}), (3, {})]
@@ -56,7 +56,7 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rows, options, alw
             np.testing.assert_array_equal(a, b)
 
 
-@needs_numba
+@needs_llvm
 def test_layers_that_run_in_a_users_own_threads_do_not_disturb_each_other(always, rng):
     tg.set_num_threads(2)
     net = tg.nn.LSTM(6, 20)
@@ -68,7 +68,7 @@ def test_layers_that_run_in_a_users_own_threads_do_not_disturb_each_other(always
                 np.testing.assert_array_equal(a, b)
 
 
-@needs_numba
+@needs_llvm
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own(always, rng):
@@ -108,7 +108,7 @@ def test_the_threads_of_two_directions_are_no_more_than_allowed():
     assert len(threads.shares(32, threads._WORTH)) == 4
 
 
-@needs_numba
+@needs_llvm
 @pytest.mark.parametrize(("number", "times"), [(1, 0), (2, 2)])
 def test_the_second_direction_runs_in_another_thread(number, times, always, monkeypatch, rng):
     tg.set_num_threads(number)

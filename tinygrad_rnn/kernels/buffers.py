@@ -100,13 +100,8 @@ class Homes:
 
 
 def reads(step: Step | Any) -> list[Symbol]:
-    """The values that a step reads, those of the operations inside its arguments included."""
-    if isinstance(step, Product):
-        return [step.a]
-    found = []
-    for a in step.args:
-        found += reads(a) if isinstance(a, Assign) else [a] if isinstance(a, Symbol) else []
-    return found
+    """The values that a step reads."""
+    return [a for a in ([step.a] if isinstance(step, Product) else step.args) if isinstance(a, Symbol)]
 
 
 def whole(value: Symbol) -> Symbol:

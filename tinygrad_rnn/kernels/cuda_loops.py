@@ -19,11 +19,12 @@ import numpy as np
 
 from tinygrad_rnn.kernels import cuda_emitter
 from tinygrad_rnn.kernels.arena import room
-from tinygrad_rnn.kernels.cuda_emitter import Entry, place_of
+from tinygrad_rnn.kernels.cuda_emitter import Entry
 from tinygrad_rnn.kernels.passes import Array, Length, Pass, log
 from tinygrad_rnn.kernels.persistent import Persistent, is_wanted
 from tinygrad_rnn.kernels.program import NotCompilable
-from tinygrad_rnn.kernels.schedule import Place, Schedule
+from tinygrad_rnn.kernels.schedule import Schedule
+from tinygrad_rnn.symbols import Symbol
 
 _THREADS = 256
 """In a block; a kernel's threads have nothing to do with each other."""
@@ -74,10 +75,10 @@ class CudaPass(Pass):
         if whole and plan:
             whole(plan, arrays, length, self._backwards(reverse), reverse)
             return
-        for name, width in self.kernels.buffers.items():
+        for name, width in self.kernels.fusion.buffers.items():
             arrays[name] = room(self.xp, (length.rows, width), self.dtype)
         key = (length.steps, length.rows, reverse, self.xp.cuda.runtime.getDevice())
-        used = {name: arrays[name] for name in {*self.schedule.used(), *self.kernels.buffers}}
+        used = {name: arrays[name] for name in {*self.schedule.used(), *self.kernels.fusion.buffers}}
         if not self._is_worth_a_graph(length, used):
             self.run(arrays, length, reverse)
         elif key not in self.graphs:  # the first time is not captured: kernels are compiled there
@@ -105,14 +106,14 @@ class CudaPass(Pass):
         def at(array: str, time: str) -> Array:
             return arrays[array][times[time]] if time else arrays[array]
 
-        def rows_of(place: Place) -> Array:
+        def rows_of(value: Symbol) -> Array:
+            place = self.kernels.fusion.place(value)
+            assert place is not None, value
             return at(place.array, place.time)[:rows, place.start : place.stop]
 
-        between = self.kernels.between
         for stage, launches in zip(self.schedule.stages, self.launches, strict=True):
             for product in stage.products:
-                a, out = (rows_of(place_of(v, self.schedule, between)) for v in (product.a, product.target))
-                self.xp.matmul(a, arrays[product.array], out=out)
+                self.xp.matmul(rows_of(product.a), arrays[product.array], out=rows_of(product.target))
             for launch, entry in launches:
                 blocks = -(-rows * entry.width // _THREADS)
                 given = (at(array, time) for array, time in entry.arguments)

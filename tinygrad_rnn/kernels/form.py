@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from tinygrad_rnn.kernels.program import POINTWISE, NotCompilable, ordered
+from tinygrad_rnn.ops import elementwise
 from tinygrad_rnn.symbols import Symbol
 
 
@@ -171,6 +175,8 @@ class Form:
     def measured(self, value: Symbol) -> Symbol:
         """Note how wide a pointwise value is; all its arguments must be as wide."""
         args = [a for a in value.args if isinstance(a, Symbol)]
+        if any(a.op == "join" for a in args):
+            return self._piece_by_piece(value)
         widths = {self.width.get(a) for a in args}
         if (
             len(widths) != 1
@@ -184,12 +190,37 @@ class Form:
             self.vectors.add(value)
         return self._known(value, widths.pop())
 
+    def _piece_by_piece(self, value: Symbol) -> Symbol:
+        """What is computed from joined values, joined."""
+        joins = [a for a in value.args if isinstance(a, Symbol) and a.op == "join"]
+        cuts = sorted({end for a in joins for ends in a.params["ends"] for end in ends})
+        found: dict[tuple[int, int], Any] = {}
+        for start, stop in pairwise(cuts):
+            args = [self._between(a, start, stop) if isinstance(a, Symbol) else a for a in value.args]
+            if any(isinstance(a, Symbol) for a in args):
+                found[start, stop] = self.measured(Symbol(value.op, tuple(args), value.params))
+            else:
+                found[start, stop] = float(getattr(elementwise, value.op).primitive.forward(np, *args))
+        return self.joined(found, cuts[-1])
+
+    def _between(self, value: Symbol, start: int, stop: int) -> Any:
+        """Features start:stop of a value, which in a joined one do not reach beyond a piece."""
+        if value.op != "join":
+            return self.piece(value, start, stop)
+        ((piece, first, last),) = (
+            (piece, *ends)
+            for piece, ends in zip(value.args, value.params["ends"], strict=True)
+            if ends[0] <= start < ends[1]
+        )
+        whole = (first, last) == (start, stop) or not isinstance(piece, Symbol)
+        return piece if whole else self.piece(piece, start - first, stop - first)
+
     def _known(self, value: Symbol, width: Any) -> Symbol:
         self.width[value] = width
         self._done[value] = value
         return value
 
-    def joined(self, pieces: Mapping[tuple[int, int], Symbol], width: int) -> Symbol:
+    def joined(self, pieces: Mapping[tuple[int, int], Any], width: int) -> Symbol:
         """Values side by side, zeros where there is none."""
         ends: list[tuple[int, int]] = []
         args: list[Any] = []

@@ -162,7 +162,7 @@ def run_layers(directions: Sequence[Direction], x: Tensor, lengths: Any = None) 
     runs = [_Run(direction, x, lengths) for direction in directions]
     length = runs[0].length
     work = length.steps * sum(w.size for w in runs[0].arrays.values() if w.ndim == 2)
-    if length.xp is np and chosen() == "numba" and at_once(length.rows, work):
+    if length.xp is np and chosen() == "llvm" and at_once(length.rows, work):
         together([partial(run.compute, run.hoisted()) for run in runs])
     else:
         for run in runs:

@@ -141,7 +141,7 @@ class Kernel:
     def _input_gradient(self, arrays: dict[str, Array]) -> Array:
         """∂x: of each product with x one product over all steps; and what came step by step."""
         x = arrays["x"]
-        total = arrays["dx"] if self.program.dx else None
+        total = arrays["dx"] if self.program.dx is not None else None
         for value, g in self.program.products:
             if value.args[0] is X:
                 part = room(self.xp, x.shape, x.dtype)

@@ -1,6 +1,6 @@
 """A schedule with its loop: which emitter wrote it, and how it is called.
 
-Numba's loop where Numba (extra "fast") is installed and knows every operation of the cell, else NumPy's.
+LLVM's loop where llvmlite (extra "fast") is installed and knows every operation of the cell, else NumPy's.
 `with emitter("numpy")` asks for one of them.
 """
 
@@ -140,16 +140,16 @@ class NumpyPass(Pass):
         run(order, int(reverse), int(not reverse), counts, *self._complete(arrays, written, length))
 
 
-class NumbaPass(Pass):
-    """The loop of `numba_emitter`."""
+class CompiledPass(Pass):
+    """The loop of `llvm_emitter`."""
 
     def __init__(self, schedule: Schedule, dtype: Any) -> None:
         super().__init__(schedule, dtype)
-        from tinygrad_rnn.kernels import native, numba_emitter, products
+        from tinygrad_rnn.kernels import llvm_emitter, native, products
 
         self.panels_shape: Callable[..., Any] = products.panels_shape
         self.pack, self.multiply = native.linked_products(dtype.name)
-        self.loop = numba_emitter.emit(schedule, dtype)
+        self.loop = llvm_emitter.emit(schedule, dtype)
         self.run = native.loop_of(self.loop.source, dtype.name)
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
@@ -175,9 +175,7 @@ class NumbaPass(Pass):
         rows, size = length.steps * length.rows, product.weight.of(arrays).size
         return rows >= _FEW and rows * size <= _SMALL and size <= _WEIGHT
 
-    def _ours(
-        self, product: Product, arrays: dict[str, Array], length: Length
-    ) -> Callable[[int, int], None]:
+    def _ours(self, product: Product, arrays: dict[str, Array], length: Length) -> Callable[[int, int], None]:
         """A hoisted product by `products`, to be called for some of the rows."""
         x, panels, out = arrays["x"], self._packed(product, arrays), self._target(product, arrays, length)
         rows, depth, width = length.rows, x.shape[-1], out.shape[-1]
@@ -206,13 +204,13 @@ def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: A
         from tinygrad_rnn.kernels import cuda_emitter, cuda_loops
 
         return cuda_loops.CudaPass(scheduled(cuda_emitter.ATOMS), dtype, xp)
-    if chosen() == "numba":
-        from tinygrad_rnn.kernels import numba_emitter
+    if chosen() == "llvm":
+        from tinygrad_rnn.kernels import llvm_emitter
 
         try:
-            return NumbaPass(scheduled(numba_emitter.ATOMS), dtype)
+            return CompiledPass(scheduled(llvm_emitter.ATOMS), dtype)
         except NotCompilable as reason:
-            log.info("not compiled by Numba, runs on NumPy: %s", reason)
+            log.info("not compiled, runs on NumPy: %s", reason)
     return NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
 
 
@@ -236,23 +234,23 @@ def _turned(weight: Array) -> Array:
 
 
 def chosen() -> str:
-    """The emitter in use: "numba" where it is installed, unless `emitter` says otherwise."""
+    """The emitter in use: "llvm" where it is installed, unless `emitter` says otherwise."""
     return _asked[-1] if _asked else _best()
 
 
 @lru_cache(maxsize=1)
 def _best() -> str:
-    return "numba" if importlib.util.find_spec("numba") else "numpy"
+    return "llvm" if importlib.util.find_spec("llvmlite") else "numpy"
 
 
 @contextmanager
 def emitter(name: str) -> Iterator[None]:
-    """Use the loops of that emitter, "numba" or "numpy", inside the `with` block."""
-    if name not in ("numba", "numpy"):
-        raise ValueError(f"expected emitter 'numba' or 'numpy', got {name!r}")
-    if name == "numba" and _best() != "numba":
+    """Use the loops of that emitter, "llvm" or "numpy", inside the `with` block."""
+    if name not in ("llvm", "numpy"):
+        raise ValueError(f"expected emitter 'llvm' or 'numpy', got {name!r}")
+    if name == "llvm" and _best() != "llvm":
         raise ImportError(
-            "emitter 'numba' needs Numba, which is not installed: pip install 'tinygrad-rnn[fast]'"
+            "emitter 'llvm' needs llvmlite, which is not installed: pip install 'tinygrad-rnn[fast]'"
         )
     _asked.append(name)
     try:

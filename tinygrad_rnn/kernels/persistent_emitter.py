@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels.cuda_emitter import Body, Writer, kind, place_of, prelude
+from tinygrad_rnn.kernels.cuda_emitter import Body, kind, prelude
+from tinygrad_rnn.kernels.fusion import Fusion
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Assign, Product, Schedule, Stage
 
@@ -170,18 +171,18 @@ class _Writing:
     """Rows are as many features wide as h, or several times that: so many widths."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self.schedule, self.writer = schedule, Writer(schedule, whole_stages=True)
-        if not schedule.factors or len(self.writer.runs) != len(schedule.stages):
+        self.schedule, self.fusion = schedule, Fusion(schedule, whole_stages=True)
+        if not schedule.factors or len(self.fusion.runs) != len(schedule.stages):
             raise NotCompilable("expected a product, and rows of one width, in every step")
-        sizes = [self.writer.shortest(run) for _, run in self.writer.runs if run]
+        sizes = [self.fusion.shortest(run) for _, run in self.fusion.runs if run]
         for product in (p for stage in schedule.stages for p in stage.products):
-            sizes += [self.writer.width(product.target), self.writer.width(product.a)]
+            sizes += [self.fusion.width(product.target), self.fusion.width(product.a)]
         self.width = min(sizes)
         for size in sizes:
             self.widths(size)
         gates = max(self.shape(p)[0] for stage in schedule.stages for p in stage.products)
         self.features = max(1, 4 // gates)
-        self.body = Body(self.writer, self.width)
+        self.body = Body(self.fusion, self.width)
 
     def widths(self, size: int) -> int:
         """How many widths make up a row; NotCompilable where they do not."""
@@ -191,11 +192,11 @@ class _Writing:
 
     def shape(self, product: Product) -> tuple[int, int]:
         """Gates and depth of a product's weight."""
-        return self.widths(self.writer.width(product.target)), self.widths(self.writer.width(product.a))
+        return self.widths(self.fusion.width(product.target)), self.widths(self.fusion.width(product.a))
 
     def loop(self, dtype: Any) -> Loop:
         schedule = self.schedule
-        stages = "".join(map(self.stage, schedule.stages, (run for _, run in self.writer.runs)))
+        stages = "".join(map(self.stage, schedule.stages, (run for _, run in self.fusion.runs)))
         factors = {p.array: self.shape(p) for stage in schedule.stages for p in stage.products}
         depth = max(deep for _, deep in factors.values())
         sums = max(sum(self.shape(p)[0] for p in stage.products) for stage in schedule.stages)
@@ -221,12 +222,11 @@ class _Writing:
         real = max(dtype.itemsize, 4)
         weights = offset * self.width * dtype.itemsize
         needs = Needs(self.width, weights, depth * self.width, sums, self.features, real)
-        return Loop(name, prelude(dtype) + _FUNCTIONS + source, arrays, self.writer.buffers, needs)
+        return Loop(name, prelude(dtype) + _FUNCTIONS + source, arrays, self.fusion.buffers, needs)
 
     def wide(self, array: str) -> int:
         """The widths of an array's rows."""
-        shape = self.schedule.shapes.get(array)
-        return self.widths(self.writer.buffers[array] if shape is None else shape[1])
+        return self.widths(self.fusion.shape(array)[1])
 
     def stage(self, stage: Stage, assignments: list[Assign]) -> str:
         """The products of a stage, then its assignments in the threads that have their sums."""
@@ -234,8 +234,9 @@ class _Writing:
         self.body.lines, self.body.registers = [], {}
         for product in stage.products:
             gates, depth = self.shape(product)
-            place = place_of(product.a, self.schedule, self.writer.between)
-            if place.time == "" or (place.time in ("old", "new") and place.array not in self.writer.buffers):
+            place = self.fusion.place(product.a)
+            assert place is not None, product.a
+            if place.time == "" or (place.time in ("old", "new") and place.array not in self.fusion.buffers):
                 raise NotCompilable(f"expected a factor of its own for every step, got {place.array}")
             sums = f"sums + parts * size * {before}"
             rows, wide = self.body.argument(place), self.wide(place.array)

@@ -22,16 +22,17 @@ PACK, MULTIPLY = "pack_{}", "multiply_{}"
 TAKEN = {PACK: "iiaiia", MULTIPLY: "iiiiaiiiaaiii"}
 """The kinds of their arguments: an integer of 64 bits, or an array's address."""
 
-_LINE = 64
+LINE = 64
 """Bytes in a line of the cache."""
 _BLOCK = 4
 """So many results, rows times panels, are computed together."""
-_INT = ir.IntType(64)
+INT = ir.IntType(64)
+REALS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 
 
 def panels_shape(depth: int, width: int, dtype: Any) -> tuple[int, int, int]:
     """Of a weight's panels, for depth features in and width out: how many, rows, columns."""
-    lanes = _LINE // np.dtype(dtype).itemsize
+    lanes = LINE // np.dtype(dtype).itemsize
     lanes = lanes if width >= lanes else 1
     return -(-width // (lanes * _BLOCK)) * _BLOCK, depth, lanes
 
@@ -45,14 +46,12 @@ def source(dtype: str) -> str:
     `out_at` on; steps are `a_step`, `out_step` apart, rows `a_row`, `out_row`.
     """
     module = ir.Module("products")
-    real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
-    array, lanes = real.as_pointer(), _LINE // np.dtype(dtype).itemsize
+    lanes = LINE // np.dtype(dtype).itemsize
     for name, write in ((PACK, _pack), (MULTIPLY, _multiply)):
-        kind = ir.FunctionType(ir.VoidType(), [array if k == "a" else _INT for k in TAKEN[name]])
-        function = ir.Function(module, kind, name.format(dtype))
+        function = ir.Function(module, kinds(name, REALS[dtype]), name.format(dtype))
         start, wide, narrow = (function.append_basic_block() for _ in range(3))
         b = ir.IRBuilder(start)
-        b.cbranch(b.icmp_signed("<", function.args[1], _INT(lanes)), narrow, wide)
+        b.cbranch(b.icmp_signed("<", function.args[1], INT(lanes)), narrow, wide)
         for block, columns in ((wide, lanes), (narrow, 1)):
             b.position_at_end(block)
             write(b, columns, *function.args)
@@ -60,8 +59,15 @@ def source(dtype: str) -> str:
     return str(module)
 
 
+def kinds(name: str, real: Any) -> Any:
+    """What a function takes and gives."""
+    return ir.FunctionType(ir.VoidType(), [real.as_pointer() if k == "a" else INT for k in TAKEN[name]])
+
+
 @contextmanager
-def _loop(b: Any, start: Any, stop: Any, step: int = 1, values: Any = ()) -> Iterator[tuple[Any, list[Any]]]:
+def counted(
+    b: Any, start: Any, stop: Any, step: int = 1, values: Any = ()
+) -> Iterator[tuple[Any, list[Any]]]:
     """for i in range(start, stop, step); `values` are carried from turn to turn in the list given."""
     entry = b.block
     head, body, end = (b.append_basic_block() for _ in range(3))
@@ -74,7 +80,7 @@ def _loop(b: Any, start: Any, stop: Any, step: int = 1, values: Any = ()) -> Ite
     b.position_at_end(body)
     current = list(carried)
     yield i, current
-    for phi, v in zip(found, (b.add(i, _INT(step)), *current), strict=True):
+    for phi, v in zip(found, (b.add(i, INT(step)), *current), strict=True):
         phi.add_incoming(v, b.block)
     b.branch(head)
     b.position_at_end(end)
@@ -83,26 +89,26 @@ def _loop(b: Any, start: Any, stop: Any, step: int = 1, values: Any = ()) -> Ite
 
 def _column(b: Any, panel: Any, lanes: int, width: Any) -> Any:
     """Where a panel begins; the last ones overlap those before, so as not to reach beyond the matrix."""
-    start, last = b.mul(panel, _INT(lanes)), b.sub(width, _INT(lanes))
+    start, last = b.mul(panel, INT(lanes)), b.sub(width, INT(lanes))
     return b.select(b.icmp_signed("<", start, last), start, last)
 
 
 def _count(b: Any, width: Any, size: int) -> Any:
     """⌈width / size⌉"""
-    return b.sdiv(b.add(width, _INT(size - 1)), _INT(size))
+    return b.sdiv(b.add(width, INT(size - 1)), INT(size))
 
 
 def _pack(
     b: Any, lanes: int, depth: Any, width: Any, weight: Any, down: Any, across: Any, panels: Any
 ) -> None:
-    many = b.mul(_count(b, width, lanes * _BLOCK), _INT(_BLOCK))
-    with _loop(b, _INT(0), many) as (p, _):
+    many = b.mul(_count(b, width, lanes * _BLOCK), INT(_BLOCK))
+    with counted(b, INT(0), many) as (p, _):
         column = b.gep(weight, [b.mul(_column(b, p, lanes, width), across)])
-        panel = b.gep(panels, [b.mul(p, b.mul(depth, _INT(lanes)))])
-        with _loop(b, _INT(0), depth) as (k, _):
-            row, out = b.gep(column, [b.mul(k, down)]), b.gep(panel, [b.mul(k, _INT(lanes))])
+        panel = b.gep(panels, [b.mul(p, b.mul(depth, INT(lanes)))])
+        with counted(b, INT(0), depth) as (k, _):
+            row, out = b.gep(column, [b.mul(k, down)]), b.gep(panel, [b.mul(k, INT(lanes))])
             for lane in range(lanes):
-                b.store(b.load(b.gep(row, [b.mul(across, _INT(lane))])), b.gep(out, [_INT(lane)]))
+                b.store(b.load(b.gep(row, [b.mul(across, INT(lane))])), b.gep(out, [INT(lane)]))
 
 
 def _multiply(
@@ -122,10 +128,10 @@ def _multiply(
     def block(s: Any, ns: list[Any], ps: list[Any]) -> None:
         """out[s, n, panel p] = a[s, n] @ panel p, for all n and p."""
         lines = [b.gep(a, [b.add(b.mul(s, a_step), b.mul(n, a_row))]) for n in ns]
-        walls = [b.gep(panels, [b.mul(p, b.mul(depth, _INT(lanes)))]) for p in ps]
+        walls = [b.gep(panels, [b.mul(p, b.mul(depth, INT(lanes)))]) for p in ps]
         zeros = [ir.Constant(vector, None)] * (len(ns) * len(ps))
-        with _loop(b, _INT(0), depth, values=zeros) as (k, sums):
-            across = [b.load(at(wall, b.mul(k, _INT(lanes))), align=4) for wall in walls]
+        with counted(b, INT(0), depth, values=zeros) as (k, sums):
+            across = [b.load(at(wall, b.mul(k, INT(lanes))), align=4) for wall in walls]
             for i, line in enumerate(lines):
                 one = b.insert_element(nothing, b.load(b.gep(line, [k])), ir.IntType(32)(0))
                 same = b.shuffle_vector(one, one, first)
@@ -140,14 +146,14 @@ def _multiply(
         b.icmp_signed("==", a_step, b.mul(rows, a_row)), b.icmp_signed("==", out_step, b.mul(rows, out_row))
     )
     rows = b.select(joined, b.mul(steps, rows), rows)
-    steps = b.select(joined, _INT(1), steps)
-    start = _INT(0)
+    steps = b.select(joined, INT(1), steps)
+    start = INT(0)
     for high in (_BLOCK, 2, 1):
-        wide, stop = _BLOCK // high, b.and_(rows, _INT(-high))
+        wide, stop = _BLOCK // high, b.and_(rows, INT(-high))
         with (
-            _loop(b, _INT(0), _count(b, width, lanes), wide) as (p, _),
-            _loop(b, _INT(0), steps) as (s, _),
-            _loop(b, start, stop, high) as (n, _),
+            counted(b, INT(0), _count(b, width, lanes), wide) as (p, _),
+            counted(b, INT(0), steps) as (s, _),
+            counted(b, start, stop, high) as (n, _),
         ):
-            block(s, [b.add(n, _INT(i)) for i in range(high)], [b.add(p, _INT(j)) for j in range(wide)])
+            block(s, [b.add(n, INT(i)) for i in range(high)], [b.add(p, INT(j)) for j in range(wide)])
         start = stop

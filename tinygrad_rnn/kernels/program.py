@@ -66,8 +66,8 @@ class Program:
     products: tuple[tuple[Symbol, Symbol], ...]
     """Every product of the forward program, with the cotangent it receives."""
     sums: tuple[Leaf, ...]
-    dx: tuple[Symbol, ...]
-    """Terms of the input's cotangent, apart from those that come through products with x itself."""
+    dx: Symbol | None
+    """The input's cotangent, apart from those that come through products with x itself."""
     saved: tuple[Symbol, ...]
     """What the backward program reads of the forward one, apart from x and the states."""
     kept: tuple[bool, ...]

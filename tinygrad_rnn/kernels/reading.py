@@ -105,12 +105,13 @@ class _Differentiator:
             if terms:
                 self._through(value, form.total(terms))
         carries = tuple(self._carried(s) for s in self.before)
-        dx = tuple(self._terms(X))
+        terms = self._terms(X)
+        dx = form.total(terms) if terms else None
         forward = tuple(v for v in self.order if v.op != "name" and v not in form.vectors)
         roots = [
             *(g for _, g in self.products),
             *(leaf.cotangent for leaf in self.sums),
-            *dx,
+            *([] if dx is None else [dx]),
             *sum(carries, ()),
         ]
         reads, computed = self._split(roots, set(forward))

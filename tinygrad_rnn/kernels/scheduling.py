@@ -69,10 +69,10 @@ def _backward(program: Program, atoms: frozenset[str], copied: bool) -> Schedule
         if found is None or found.time != "t":
             found = Place(f"sum{i}")
             made.array(found, "rows", program.width[g])
-            made.last.append(Assign(found, "add", (found, g)))
+            made.accumulate(found, g)
         made.schedule.gradients[g] = found
-    if program.dx:
-        made.receive(made.total(program.dx), Place("dx", "t"), "steps")
+    if program.dx is not None:
+        made.receive(program.dx, Place("dx", "t"), "steps")
     for k, terms in enumerate(program.carries):
         for j, term in enumerate(terms or (0.0,)):
             made.receive(term, Place(f"carry{k}_{j}"), "rows", program.width[program.seeds[k]])
@@ -151,15 +151,13 @@ class _Maker:
         for i in range(1, len(terms)):
             self.first.append(Assign(target, "add", (terms[0] if i == 1 else target, terms[i])))
 
-    def total(self, terms: Sequence[Symbol]) -> Symbol:
-        """The sum of terms, as a value to be computed at the end of the step."""
-        found = terms[0]
-        for term in terms[1:]:
-            made = Symbol("add", (found, term))
-            self.schedule.width[made] = self.schedule.width[term]
-            self.last.append(Assign(made, "add", made.args))
-            found = made
-        return found
+    def accumulate(self, place: Place, value: Symbol) -> None:
+        """End the step with place = place + value."""
+        joined = value.op == "join"
+        ends = value.params["ends"] if joined else [(0, self.schedule.width[value])]
+        for piece, (start, stop) in zip(value.args if joined else [value], ends, strict=True):
+            part = place._replace(start=start, stop=stop)
+            self.last.append(Assign(part, "add", (part, piece)))
 
     def product(self, value: Symbol) -> Product:
         """The product that a value stands for."""
