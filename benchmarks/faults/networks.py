@@ -211,7 +211,7 @@ NETWORKS = [
     ),
     Fault(
         "tests/kernels/test_threads.py", "each thread computes the first rows' product with x",
-        "tinygrad_rnn/kernels/passes.py",
+        "tinygrad_rnn/kernels/llvm_loops.py",
         '_address(x), first * depth,',
         '_address(x), 0 * depth,',
     ),

@@ -38,7 +38,7 @@ class CudaPass(Pass):
     """The loop on CuPy arrays; `xp` is CuPy."""
 
     def __init__(self, schedule: Schedule, dtype: Any, xp: Any) -> None:
-        super().__init__(schedule, dtype)
+        super().__init__(schedule, dtype, xp)
         self.xp = xp
         self.kernels = cuda_emitter.emit(schedule, dtype)
         self.graphs: dict[Any, _Graph | None] = {}

@@ -192,11 +192,7 @@ class _Run:
         self.weights = {name: w for name, w in weights.items() if w is not None}
         self.inputs = (x, *states.values(), *self.weights.values())
         xp = _library((*self.inputs, *constants.values()))
-        self.kernel = kernel_of(
-            layer.step, x.dtype, x.shape[-1], {n: s.shape[-1] for n, s in states.items()},
-            {n: None if w is None else w.shape for n, w in weights.items()},
-            {n: c.shape[-1] for n, c in constants.items()}, xp,
-        )  # fmt: skip
+        self.kernel = kernel_of(layer.step, x, states, weights, constants, xp)
         self.nodes = tuple(t.node for t in self.inputs)
         self.recording = mode.get().recording and any(n is not None for n in self.nodes)
         self.order, self.length = None, Length(x.shape[0], x.shape[1], None, xp)
@@ -246,9 +242,12 @@ def _library(inputs: Sequence[Tensor]) -> Any:
     recording, observer = mode.get()
     if recording and observer is not None:
         raise NotCompilable("anomaly detection looks at every operation")
-    devices, dtypes = {t.device for t in inputs}, {t.data.dtype for t in inputs}
-    if len(devices) > 1:
-        raise NotCompilable(f"expected arrays on one device, got {', '.join(sorted(devices))}")
+    arrays = [t.data for t in inputs]
+    dtypes = {a.dtype for a in arrays}
+    if xp is not np or {*map(type, arrays)} != {np.ndarray}:
+        devices = {t.device for t in inputs}
+        if len(devices) > 1:
+            raise NotCompilable(f"expected arrays on one device, got {', '.join(sorted(devices))}")
     if len(dtypes) > 1 or first.dtype not in (_DTYPES if xp is np else _CUDA_DTYPES):
         got = ", ".join(sorted(map(str, dtypes)))
         raise NotCompilable(f"expected all in float32 or all in float64, got {got}")

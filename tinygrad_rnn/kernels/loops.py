@@ -20,9 +20,9 @@ from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.kernels.schedule import Block, block_of, weight_name
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
-from tinygrad_rnn.namespaces import SPACES, namespace
-from tinygrad_rnn.ops import elementwise
+from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.symbols import Symbol
+from tinygrad_rnn.tensor import Tensor
 
 Array = Any
 
@@ -103,7 +103,7 @@ class Kernel:
 
     @staticmethod
     def _vectors(loop: Pass, given: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: _evaluate(value, given) for name, value in loop.schedule.vectors.items()}
+        return {name: value(given) for name, value in loop.vectors.items()}
 
     @cached_property
     def _kept(self) -> set[str]:
@@ -224,19 +224,6 @@ def _summed(shares: list[_Share], weight: Array) -> Array:
     return total
 
 
-def _evaluate(value: Any, given: Mapping[str, Array]) -> Array:
-    """A vector that is made of weights alone."""
-    if not isinstance(value, Symbol):
-        return value
-    if value.op == "name":
-        return given[weight_name(value.args[0])]
-    args = [_evaluate(a, given) for a in value.args]
-    if value.op == "part":
-        return args[0][value.params["start"] : value.params["stop"]]
-    xp = next(namespace(a) for a in args if isinstance(a, tuple(SPACES)))
-    return getattr(elementwise, value.op).primitive.forward(xp, *args, **value.params)
-
-
 # -- finding the kernel --------------------------------------------------------------------------------
 
 _kernels: weakref.WeakKeyDictionary[Any, dict[Any, Kernel | str]] = weakref.WeakKeyDictionary()
@@ -244,17 +231,22 @@ _reading = threading.Lock()
 
 
 def kernel_of(
-    step: Step, dtype: Any, x_width: int, states: Mapping[str, int],
-    weights: Mapping[str, tuple[int, ...] | None], constants: Mapping[str, int], xp: Any = np,
+    step: Step, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor | None],
+    constants: Mapping[str, Tensor], xp: Any = np,
 ) -> Kernel:  # fmt: skip
-    """The kernel of a step for these sizes, read at first need; raises NotCompilable."""
-    sizes = (*states.values(), *weights.values(), *constants.values())
-    key = (xp if xp is not np else chosen(), dtype, x_width, len(states), len(weights), sizes)
+    """The kernel of a step for arrays of these sizes, read at first need; raises NotCompilable."""
+    widths = tuple([rows.data.shape[-1] for rows in (x, *states.values(), *constants.values())])
+    shapes = tuple([None if w is None else w.data.shape for w in weights.values()])
+    key = (xp if xp is not np else chosen(), x.data.dtype, len(states), widths, shapes)
     found = _kernels.get(step, {}).get(key)
     if found is None:
         with _reading:
+            x_width, *others = widths
+            before = dict(zip(states, others, strict=False))
+            same = dict(zip(constants, others[len(states) :], strict=True))
+            named = dict(zip(weights, shapes, strict=True))
             try:
-                found = Kernel(read(step, x_width, states, weights, constants), dtype, xp)
+                found = Kernel(read(step, x_width, before, named, same), x.dtype, xp)
             except NotCompilable as reason:
                 found = str(reason)
             found = _kernels.setdefault(step, {}).setdefault(key, found)

@@ -101,6 +101,9 @@ def at_once(rows: int, work: int) -> bool:
 
 def together(calls: Sequence[Callable[[], None]]) -> None:
     """Make all calls, the first in this thread; come back when all are done."""
+    if len(calls) == 1:
+        calls[0]()
+        return
     before, each = _here.number, max(1, _available() // len(calls))
 
     def run(call: Callable[[], None]) -> None:

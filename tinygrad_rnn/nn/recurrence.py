@@ -316,9 +316,10 @@ class Recurrence(Module):
 
 def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
     """The states of all layers and directions as one; a single one that is not recorded, uncopied."""
-    if len(rows) == 1 and rows[0].node is None:
-        return Tensor(rows[0].data[None])
-    return ops.stack(rows, axis=0)  # type: ignore[no-any-return]
+    if any(row.node is not None for row in rows):
+        return ops.stack(rows, axis=0)  # type: ignore[no-any-return]
+    first = rows[0].data
+    return Tensor(first[None] if len(rows) == 1 else namespace(first).stack([row.data for row in rows]))
 
 
 class Readable(NamedTuple):
