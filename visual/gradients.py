@@ -10,9 +10,11 @@ target sum to its ‖g‖.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 
 from visual.fold import Fold, Link
 from visual.paths import Curve, Wire, middle
@@ -48,9 +50,18 @@ class Look:
     def colour(self, norm: float | None) -> str:
         """The colour of a norm on its four-look scale."""
         if norm is not None and 0.0 < norm < math.inf:
-            return self.style.shade(self.scale.share(norm) if self.scale else 1.0)
+            return self.style.ramp[bisect(self._steps, norm)]
         seen = look(norm)
         return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
+
+    @cached_property
+    def _wider(self) -> float:
+        return (WIDE - THIN) / (self.widest or 1.0)
+
+    @cached_property
+    def _steps(self) -> list[float]:
+        colours = len(self.style.ramp)
+        return self.scale.steps(colours) if self.scale else [0.0] * (colours - 1)
 
     def heat(self, norm: float | None) -> str:
         """The same on a heatmap, where what was not computed stays empty and an exact zero is faint."""
@@ -59,30 +70,28 @@ class Look:
 
     def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> list[Element]:
         """The forward arrow and, where gradients are drawn, BPTT's beside it; both moved right by `dx`."""
-        e = link.edge
-        seen = look(e.norm)
-        if not self.gradients or e.cut or seen == "missing":
+        source, target, _, _, cut, norm, share = link.edge
+        if not self.gradients or cut or norm is None:
             return self._unmeasured(link, name, wire, dx)
-        forward = Arrow(
-            name, e.source, e.target, wire.ahead, self.style["forward"], THIN, SOLID, FULL, FORWARD, "", dx
-        )
-        drawn: list[Element] = [forward]
-        share = e.projection or 0.0
+        ahead, back = wire.ahead, wire.back
+        grey = self.style.table["forward"]
+        forward = Arrow(name, source, target, ahead, grey, THIN, SOLID, FULL, FORWARD, "", dx)
+        seen, colour, said = look(norm), self.colour(norm), describe(link)
         width, dash, head = THIN, SOLID, FULL
+        marks: list[Element] = []
         if seen == "number":
+            share = share or 0.0
             if math.isfinite(share):
-                width = tenths(THIN + (WIDE - THIN) * min(abs(share) / (self.widest or 1.0), 1.0))
+                width = tenths(min(THIN + self._wider * abs(share), WIDE))
             dash = "dotted" if share < 0.0 else "dashed"
         elif seen == "zero":
             head = "open"
         else:
             width = 3.0
-            drawn.append(self._word(wire.back, number(e.norm), dx))
-        back = Arrow(
-            f"{name}.g", e.target, e.source, wire.back, self.colour(e.norm), width, dash, head,
-            BACKWARD[seen], describe(link), dx,
-        )  # fmt: skip
-        return [*drawn, back]
+            marks.append(self._word(back, number(norm), dx))
+        classes = BACKWARD[seen]
+        backward = Arrow(f"{name}.g", target, source, back, colour, width, dash, head, classes, said, dx)
+        return [forward, *marks, backward]
 
     def _word(self, curve: Curve, said: str, dx: float) -> Text:
         """What is wrong with a gradient, on that side of its arrow where the data does not run."""
@@ -110,15 +119,13 @@ class Look:
 
     def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
         """One step's share in a weight's gradient, standing on the rail at (x, y)."""
-        e = link.edge
-        seen = look(e.norm) if self.gradients else ""
-        height = HEIGHTS.get(seen) or max(2.0, TALLEST * (e.norm or 0.0) / (self.tallest or 1.0))
-        colour = self.colour(e.norm) if seen else self.style["weight"]
+        source, target, _, _, _, norm, _ = link.edge
+        seen = look(norm) if self.gradients else ""
+        height = HEIGHTS.get(seen) or max(2.0, TALLEST * (norm or 0.0) / (self.tallest or 1.0))
+        colour = self.colour(norm) if seen else self.style["weight"]
         dash: Dash = "dotted" if seen == "missing" else "solid"
-        return Arrow(
-            name, e.source, e.target, _upright(tenths(height)), colour, 3.0, dash, "none", WEIGHT[seen],
-            describe(link, "‖dW_t‖"), x, y,
-        )  # fmt: skip
+        curve, said = _upright(tenths(height)), describe(link, "‖dW_t‖")
+        return Arrow(name, source, target, curve, colour, 3.0, dash, "none", WEIGHT[seen], said, x, y)
 
     def tab(self, box: Box, norm: float | None) -> Box | None:
         """A tab on a box's upper left corner in the colour of ‖∂L/∂value‖; none where it was not computed."""
@@ -159,18 +166,19 @@ def measure(
     weights: frozenset[str],
 ) -> Look:
     """The picture's common scales, over everything that it will draw, hidden steps included."""
-    shown = [
-        (e.source, n)
-        for e, spread in links
-        for n in ((e.norm,) if spread is None else (spread.low, spread.high))
-        if n is not None and 0.0 < n < math.inf
-    ]
-    hidden = [n for fold in folds for n in (fold.norms.low, fold.norms.high)]
-    known = [n for _, n in shown] + [n for n in [*norms, *hidden] if n is not None and 0.0 < n < math.inf]
-    shares = [abs(e.projection) for e, _ in links if e.projection is not None]
-    widest = max(filter(math.isfinite, shares), default=0.0)
-    tallest = max((n for source, n in shown if source in weights), default=0.0)
+    spreads = [*(link.spread for link in links if link.spread), *(fold.norms for fold in folds)]
+    hidden = [n for spread in spreads for n in (spread.low, spread.high)]
+    alone = [link.edge for link in links if link.spread is None]
+    on_rail = [e.norm for e in alone if e.source in weights]
+    on_rail += [link.spread.high for link in links if link.spread and link.edge.source in weights]
+    known = [*_numbers(chain(norms, hidden, (e.norm for e in alone)))]
+    widest = max(_numbers(map(abs, (link.edge.projection or 0.0 for link in links))), default=0.0)
+    tallest = max(_numbers(on_rail), default=0.0)
     return Look(style, gradients, scale_of(min(known, default=0.0), max(known, default=0.0)), widest, tallest)
+
+
+def _numbers(norms: Iterable[float | None]) -> Iterator[float]:
+    return (n for n in norms if n is not None and 0.0 < n < math.inf)
 
 
 def describe(link: Link, norm: str = "‖g_edge‖") -> str:

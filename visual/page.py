@@ -74,11 +74,11 @@ def finished(
 def edge_names(links: Sequence[Link]) -> list[str]:
     """An id for each edge, "source--target", numbered where the same pair is joined more than once."""
     seen: dict[str, int] = {}
-    names = []
-    for link in links:
-        name = f"{link.edge.source}--{link.edge.target}"
-        seen[name] = seen.get(name, -1) + 1
-        names.append(name if not seen[name] else f"{name}--{seen[name]}")
+    names = [f"{link.edge.source}--{link.edge.target}" for link in links]
+    if len({*names}) < len(names):
+        for k, name in enumerate(names):
+            seen[name] = seen.get(name, -1) + 1
+            names[k] = f"{name}--{seen[name]}" if seen[name] else name
     return names
 
 

@@ -148,23 +148,21 @@ def style(theme: str = "light", changes: Mapping[str, str] | None = None) -> Sty
 
 @dataclass(frozen=True)
 class Scale:
-    """A log scale of magnitudes: which share of the ramp a norm takes.
+    """A log scale of magnitudes, from `low`, the first of a ramp's colours, to `high`, the last.
 
-    >>> Scale(1e-4, 1e0).share(1e-2)
-    0.5
+    >>> [round(norm, 4) for norm in Scale(1e-4, 1e0).steps(3)]
+    [0.001, 0.1]
     """
 
     low: float
     high: float
 
-    @cached_property
-    def _logs(self) -> tuple[float, float]:
-        return math.log(self.low), math.log(self.high) - math.log(self.low)
-
-    def share(self, norm: float) -> float:
-        """0 at `low`, 1 at `high`, by the logarithm between them."""
-        low, span = self._logs
-        return (math.log(norm) - low) / span if span > 0.0 else 1.0
+    def steps(self, colours: int) -> list[float]:
+        """The norms from which on a ramp of so many colours shows its second, third, … one."""
+        low, span = math.log(self.low), math.log(self.high) - math.log(self.low)
+        if not span:
+            return [0.0] * (colours - 1)
+        return [math.exp(low + span * (k + 0.5) / (colours - 1)) for k in range(colours - 1)]
 
 
 def scale_of(low: float, high: float) -> Scale | None:
@@ -184,9 +182,9 @@ def look(norm: float | None) -> Literal["missing", "zero", "broken", "number"]:
     """
     if norm is None:
         return "missing"
-    if not math.isfinite(norm):
-        return "broken"
-    return "number" if norm else "zero"
+    if 0.0 < norm < math.inf:
+        return "number"
+    return "broken" if norm else "zero"
 
 
 def number(value: float | None) -> str:
@@ -197,6 +195,5 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "not computed"
-    if math.isfinite(value):
-        return f"{value:.3g}"
-    return "NaN" if math.isnan(value) else f"{value:g}".replace("inf", "∞")
+    text = f"{value:.3g}"
+    return text.replace("nan", "NaN").replace("inf", "∞") if text[-1] in "nf" else text
