@@ -238,6 +238,9 @@ def without_collector() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():  # what was made counts as old, so that it is not looked through now
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
