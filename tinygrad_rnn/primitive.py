@@ -125,7 +125,8 @@ class Primitive:
         """This operation as a rule calls it: on arrays where `xp` is their library, else as `xp` has it."""
         if hasattr(xp, "ndarray"):
             return functools.partial(self.forward, xp)
-        return getattr(xp, self.name)  # type: ignore[no-any-return]
+        found: Callable[..., Any] = getattr(xp, self.name)
+        return found
 
     def formula(self, **params: Any) -> str:
         """The operation, printed from itself: "tanh(x)"."""
@@ -183,4 +184,4 @@ def primitive(forward: Callable[..., Any]) -> Op:
     op: Any = variadic_recorder(prim) if prim.variadic else recorder(prim)
     op.__doc__, op.__module__ = forward.__doc__, forward.__module__
     op.primitive, op.vjp, op.within = prim, prim.vjp, prim.within
-    return op  # type: ignore[no-any-return]
+    return op  # type: ignore[no-any-return]  # a function that has been given attributes

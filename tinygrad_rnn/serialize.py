@@ -199,7 +199,7 @@ def from_torch(module: Any) -> nn.Module:
             own.requires_grad_(False).requires_grad_()
     made.load_state_dict(tensors)
     made.train(module.training)
-    return made  # type: ignore[no-any-return]
+    return made  # type: ignore[no-any-return]  # of `module`'s kind
 
 
 def to_torch(module: nn.Module) -> Any:

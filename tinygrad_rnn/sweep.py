@@ -177,7 +177,7 @@ def _pull_recorded(node: Node, g: Any, xp: Any) -> Sequence[Any]:
     """What a node sends to its parents, on the tape: new nodes stand where it stands, as its backward."""
     before, here.scope = here.scope, node.scope._replace(backward=True)
     try:
-        return node.plan.pull(g, lifted(node), xp)  # type: ignore[union-attr]
+        return node.plan.pull(g, lifted(node), xp)  # type: ignore[union-attr]  # no leaf
     finally:
         here.scope = before
 
@@ -185,7 +185,7 @@ def _pull_recorded(node: Node, g: Any, xp: Any) -> Sequence[Any]:
 def lifted(node: Node) -> list[Any]:
     """A node's saved values as Tensors with their history, for rules that are to be recorded."""
     values: list[Any] = []
-    for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):  # type: ignore[union-attr]
+    for value, kind in zip(node.saved or (), node.plan.kinds, strict=True):  # type: ignore[union-attr]  # no leaf
         if kind is None:
             values.append(value)
         elif node.is_bundle and kind == OUTPUT:

@@ -43,22 +43,22 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self.data.shape  # type: ignore[no-any-return]
+        return self.data.shape  # type: ignore[no-any-return]  # of any library's array
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.data.ndim  # type: ignore[no-any-return]
+        return self.data.ndim  # type: ignore[no-any-return]  # of any library's array
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.data.size  # type: ignore[no-any-return]
+        return self.data.size  # type: ignore[no-any-return]  # of any library's array
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the entries, a NumPy dtype on every device."""
-        return self.data.dtype  # type: ignore[no-any-return]
+        return self.data.dtype  # type: ignore[no-any-return]  # of any library's array
 
     @property
     def device(self) -> str:
@@ -170,7 +170,7 @@ class Tensor:
         return self.data.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()  # type: ignore[no-any-return]
+        return self.data.__dlpack_device__()  # type: ignore[no-any-return]  # of any library's array
 
     def item(self) -> Any:
         """The one entry as a Python number; ValueError where there is not exactly one."""
@@ -272,7 +272,7 @@ class Tensor:
                     f"expected {name}= on a recorded value or under no_grad(), got a leaf that requires "
                     "grad: write  w = w + …, or update it under no_grad()"
                 )
-            return getattr(operator, name)(self, other)  # type: ignore[no-any-return]
+            return getattr(operator, name)(self, other)  # type: ignore[no-any-return]  # found by name
         array = self._writable(other)
         self.data = getattr(operator, f"i{name}")(self.data, array)
         namespaces.note_write(self.data)

@@ -124,7 +124,7 @@ def _placed(
         for level in sorted(members, reverse=bool(sweep % 2)):
             row = members[level]
             wish = {v: _mean(neighbours[v], place, passing) if neighbours[v] else place[v] for v in row}
-            row.sort(key=lambda v, wish=wish: wish[v])  # type: ignore[misc]
+            row.sort(key=lambda v, wish=wish: wish[v])  # type: ignore[misc]  # `wish` is bound now
             pack(row, wish, extent, gap, place)
     return place
 

@@ -94,7 +94,7 @@ def _line(
     look: Look, colour: str, width: float = 1.0, dash: str = "solid", back: bool = False, head: str = "full"
 ) -> Arrow:
     ends = [(38.0, 0.0), (0.0, 0.0)] if back else [(0.0, 0.0), (30.0, 0.0)]
-    return Arrow("", "", "", bezier(ends), colour, width, dash, head, ("legend",))  # type: ignore[arg-type]
+    return Arrow("", "", "", bezier(ends), colour, width, dash, head, ("legend",))  # type: ignore[arg-type]  # literals
 
 
 def _bar(look: Look, height: float, colour: str) -> Arrow:

@@ -37,7 +37,7 @@ def graph_of(what: Any, level: str | None, gradients: bool) -> Graph:
     graph: Graph = what
     has_cells = any(v.time is not None and v.layer is not None for v in graph.nodes)
     if graph.level == "op" and (level not in (None, "op") or (level is None and has_cells)):
-        return told_apart(graph.quotient(level or "cell"))  # type: ignore[arg-type]
+        return told_apart(graph.quotient(level or "cell"))  # type: ignore[arg-type]  # checked there
     if level is not None and level != graph.level:
         raise ValueError(f"a Graph at level {graph.level!r} cannot be drawn at {level!r}; trace one at 'op'")
     return told_apart(graph)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, ops
@@ -14,6 +16,11 @@ from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.nn.cells import gru_definition, lstm_definition, rnn_definition
 from tinygrad_rnn.nn.unroll import Mask, unroll
 from tinygrad_rnn.unfuse import along_time
+
+needs_llvm = pytest.mark.skipif(
+    importlib.util.find_spec("llvmlite") is None, reason="needs llvmlite, which is not installed"
+)
+emitters = pytest.mark.parametrize("emitted_by", ["numpy", pytest.param("llvm", marks=needs_llvm)])
 
 
 def invented_step(x, state, w):
@@ -35,10 +42,10 @@ def sliced_step(x, state, w):
 
 def pieces_step(x, h, w):
     """A value that is used whole and in pieces, after it has been scaled; a vector beside no product."""
-    z = 0.5 * (ops.linear(x, w.W) + ops.linear(h, w.R)) + w.b
-    k = h + w.p
+    q = 0.5 * (ops.linear(x, w.W) + ops.linear(h, w.R))
+    z, k = q + w.b, h + w.p
     u = ops.sigmoid(z[:, :HIDDEN] + ops.linear(k[:, :2], w.U) - ops.linear(k[:, 2:], w.U))
-    return u * ops.tanh(z[:, HIDDEN:]) + ops.linear(ops.tanh(z), w.V) + h
+    return u * ops.tanh(z[:, HIDDEN:]) + ops.linear(q[:, 2:4], w.U) + ops.linear(ops.tanh(z), w.V) + h
 
 
 def odd_step(x, h, w):

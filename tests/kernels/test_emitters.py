@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.kernels.cases import CASES, program_of
+from tests.kernels.cases import CASES, emitters, needs_llvm, program_of
 from tinygrad_rnn import nn, ops
 from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import Arena
@@ -19,11 +18,6 @@ from tinygrad_rnn.kernels.passes import Length, emitter
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
-
-needs_llvm = pytest.mark.skipif(
-    importlib.util.find_spec("llvmlite") is None, reason="needs llvmlite, which is not installed"
-)
-emitters = pytest.mark.parametrize("emitted_by", ["numpy", pytest.param("llvm", marks=needs_llvm)])
 
 
 def forward(kernel, x, states, given, length):

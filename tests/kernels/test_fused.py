@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.kernels.cases import CASES, INPUT, ODD, MinimalGated, Run
+from tests.kernels.cases import CASES, INPUT, ODD, MinimalGated, Run, emitters
 from tinygrad_rnn import nn
 from tinygrad_rnn.kernels.fused import NotCompilable
 from tinygrad_rnn.kernels.passes import emitter
 from tinygrad_rnn.unfuse import unfused
 
-HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
-EMITTERS = [
-    "numpy",
-    pytest.param(
-        "llvm", marks=pytest.mark.skipif(not HAS_LLVM, reason="needs llvmlite, which is not installed")
-    ),
-]
 SHAPES = {
     "batch": {},
     "one step": {"steps": 1},
@@ -39,7 +31,7 @@ def worst(found, expected):
     )
 
 
-@pytest.mark.parametrize("emitted_by", EMITTERS)
+@emitters
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", CASES | ODD)
 def test_a_kernel_is_its_definition_in_values_and_all_gradients(name, dtype, emitted_by, rng):

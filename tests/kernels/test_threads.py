@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,11 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.kernels.cases import needs_llvm
 from tinygrad_rnn.kernels import fused, threads
-
-needs_llvm = pytest.mark.skipif(
-    importlib.util.find_spec("llvmlite") is None, reason="needs llvmlite, which is not installed"
-)
 
 
 @pytest.fixture(autouse=True)

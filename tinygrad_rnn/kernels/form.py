@@ -200,7 +200,8 @@ class Form:
             if any(isinstance(a, Symbol) for a in args):
                 found[start, stop] = self.measured(Symbol(value.op, tuple(args), value.params))
             else:
-                found[start, stop] = float(getattr(elementwise, value.op).primitive.forward(np, *args))
+                forward = getattr(elementwise, value.op).primitive.forward
+                found[start, stop] = float(forward(np, *args, **value.params))
         return self.joined(found, cuts[-1])
 
     def _between(self, value: Symbol, start: int, stop: int) -> Any:

@@ -22,11 +22,12 @@ from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
 _OPERATORS = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
 _COMPARED = {"equal": "==", "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}
 _INTRINSICS = {"abs": "fabs", "sqrt": "sqrt"}
-_MATHS = {op: op for op in ("exp", "expm1", "log", "log1p", "sin", "cos", "erf")} | {"power": "pow"}
-"""What the C library computes, one number at a time."""
+_ALIKE = ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf")
+MATHS = {**dict(zip(_ALIKE, _ALIKE, strict=True)), "power": "pow"}
+"""What the C library computes, one number at a time (tanh in float64), and its name there."""
 ATOMS = frozenset(
-    ["negative", "square", "tanh", "sigmoid", "maximum", "minimum", "not_equal", "where",
-     *_OPERATORS, *_COMPARED, *_INTRINSICS, *_MATHS]
+    ["negative", "square", "sigmoid", "maximum", "minimum", "not_equal", "where",
+     *_OPERATORS, *_COMPARED, *_INTRINSICS, *MATHS]
 )  # fmt: skip
 _JOINED = ("contract",)
 """A product and a sum may become one instruction."""
@@ -221,8 +222,8 @@ class _Lanes(Registers[Any]):
         if op in _INTRINSICS:
             name = f"llvm.{_INTRINSICS[op]}.v{self.lanes}{self.writer.real.intrinsic_name}"
             return b.call(self._function(name, self.kind, len(args)), args)
-        if op in _MATHS or (op == "tanh" and self.writer.dtype != np.float32):
-            return self._one_by_one(_MATHS.get(op, op), args)
+        if op in MATHS and (op != "tanh" or self.writer.dtype != np.float32):
+            return self._one_by_one(MATHS[op], args)
         return getattr(self, f"_{op}")(*args)
 
     def _function(self, name: str, kind: Any, many: int) -> Any:

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad_rnn.kernels import products
+from tinygrad_rnn.kernels.llvm_emitter import MATHS
 from tinygrad_rnn.kernels.program import NotCompilable
 
 log = logging.getLogger("tinygrad_rnn")
 
 _one_at_a_time = threading.RLock()
-_MATHS = ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow")
-_OUTSIDE = (*_MATHS, *(name + "f" for name in _MATHS))
+_OUTSIDE = [name + single for name in MATHS.values() for single in ("", "f")]
 """What machine code may call of the C library."""
 
 

@@ -48,7 +48,8 @@ class Loop:
         names: dict[str, Any] = {op: getattr(xp, op) for op in _UFUNCS | {"where", "dot", "matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
         exec(compile(self.source, "<kernel>", "exec"), names)
-        return names["loop"]  # type: ignore[no-any-return]
+        loop: Callable[..., None] = names["loop"]
+        return loop
 
 
 def emit(schedule: Schedule, copying: bool = True, ragged: bool = False) -> Loop:
@@ -165,8 +166,9 @@ class _Writer:
                     found.append(Assign(copied[a], "copy", (a,)))
             args = tuple(copied.get(a, a) for a in step.args)
             if self._is_piece(step.target):
+                assert isinstance(step.target, Symbol)  # `_is_piece` has seen to it
                 made = copied[step.target] = Symbol("copied", (step.target,))
-                width[made] = width[step.target]  # type: ignore[index]
+                width[made] = width[step.target]
                 found += [Assign(made, step.op, args), Assign(step.target, "copy", (made,))]
             else:
                 found.append(Assign(step.target, step.op, args))

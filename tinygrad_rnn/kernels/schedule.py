@@ -143,9 +143,11 @@ def lowering(atoms: frozenset[str]) -> Callable[[Symbol], Symbol | None]:
         if value.op in atoms:
             return None
         if value.op == "clip":
-            x, least, most = (*value.args, None, None)[:3]
+            clipped: tuple[Any, ...] = (*value.args, None, None)
+            x, least, most = clipped[:3]
             x = x if least is None else symbolic.maximum(x, least)
-            return x if most is None else symbolic.minimum(x, most)  # type: ignore[no-any-return]
+            made: Symbol = x if most is None else symbolic.minimum(x, most)
+            return made
         primitive: Primitive = getattr(elementwise, value.op).primitive
         try:
             made = primitive.forward(symbolic, *value.args, **value.params)

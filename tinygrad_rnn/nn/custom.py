@@ -101,7 +101,8 @@ class Recurrent(Recurrence):
         return super().forward(input, hx, lengths=lengths, return_gates=return_gates)
 
     def _step(self, layer: int, direction: int) -> Callable[[Any, Any], Any]:
-        return self.cells[layer * self.num_directions + direction].forward  # type: ignore[no-any-return]
+        step: Callable[[Any, Any], Any] = self.cells[layer * self.num_directions + direction].forward
+        return step
 
     def _readable(self, layer: int, direction: int, x: Tensor) -> Readable:
         cell = self.cells[layer * self.num_directions + direction]

@@ -58,7 +58,8 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     at = raw(input) if isinstance(input, Tensor) else asarray(input, device=weight.device)
     if at.dtype.kind not in "iu":
         raise TypeError(f"expected integer indices, got {at.dtype}")
-    return ops.embedding(Tensor(at), weight, padding_idx)  # type: ignore[no-any-return]
+    found: Tensor = ops.embedding(Tensor(at), weight, padding_idx)
+    return found
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
@@ -71,7 +72,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """
     at = raw(tensor) if isinstance(tensor, Tensor) else asarray(tensor)
     classes = at.max().item() + 1 if num_classes < 0 else num_classes
-    return (Tensor(at[..., None]) == namespace(at).arange(classes)).astype(np.int64)  # type: ignore[no-any-return]
+    found: Tensor = (Tensor(at[..., None]) == namespace(at).arange(classes)).astype(np.int64)
+    return found
 
 
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Any:

@@ -201,7 +201,8 @@ def _output_size(recurrent: Recurrence) -> int:
 
 
 def _width(encoder: TransformerEncoder) -> int:
-    return encoder.layers[0].self_attn.embed_dim  # type: ignore[no-any-return]
+    width: int = encoder.layers[0].self_attn.embed_dim
+    return width
 
 
 def _check_width(what: str, expected: int, got: int) -> None:

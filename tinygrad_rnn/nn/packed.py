@@ -134,7 +134,8 @@ def pad_sequence(
         else ops.concatenate([s, _full(s, longest - len(s), padding_value)], axis=0)
         for s in sequences
     ]  # fmt: skip
-    return ops.stack(padded, axis=0 if batch_first else 1)  # type: ignore[no-any-return]
+    found: Tensor = ops.stack(padded, axis=0 if batch_first else 1)
+    return found
 
 
 def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:

@@ -265,7 +265,8 @@ class Recurrence(Module):
     def _start(self, name: str, state: Tensor, origin: Origin | None, row: int) -> Tensor:
         """One row's first state, named; one that was detached stays the state of the step before, cut off."""
         if origin is None or not origin.cut:
-            return label(**{f"{name}_0": state})  # type: ignore[no-any-return]
+            named: Tensor = label(**{f"{name}_0": state})
+            return named
         layer, d = divmod(row, self.num_directions)
         time = here.scope.start - 1 if here.scope.start and not d else None
         scope = here.scope._replace(layer=layer, direction=DIRECTIONS[d], time=time)
@@ -317,7 +318,8 @@ class Recurrence(Module):
 def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
     """The states of all layers and directions as one; a single one that is not recorded, uncopied."""
     if any(row.node is not None for row in rows):
-        return ops.stack(rows, axis=0)  # type: ignore[no-any-return]
+        recorded: Tensor = ops.stack(rows, axis=0)
+        return recorded
     first = rows[0].data
     return Tensor(first[None] if len(rows) == 1 else namespace(first).stack([row.data for row in rows]))
 

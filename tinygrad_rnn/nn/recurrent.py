@@ -49,7 +49,7 @@ class Weighted(Recurrence):
         return self.definition.sizes(self.hidden_size, self.proj_size)
 
     def _weights_dtype(self) -> Any:
-        return self.weight_ih_l0.dtype  # type: ignore[attr-defined]
+        return self.weight_ih_l0.dtype  # type: ignore[attr-defined]  # `make_weights` attaches it by name
 
     def weights(self, layer: int, direction: int = 0) -> SimpleNamespace:
         """The weights of one layer and direction, by their short names, as a step reads them."""

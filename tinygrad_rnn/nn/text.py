@@ -77,4 +77,5 @@ class SequenceClassifier(Module):
         _, state = self.rnn(self.embedding(numbers), lengths=lengths)
         h = state[0] if isinstance(state, tuple) else state
         top = [h[k] for k in range(-self.rnn.num_directions, 0)]
-        return self.head(self.dropout(ops.concatenate(top, axis=-1) if len(top) > 1 else top[0]))  # type: ignore[no-any-return]
+        scores: Tensor = self.head(self.dropout(ops.concatenate(top, axis=-1) if len(top) > 1 else top[0]))
+        return scores

@@ -246,7 +246,7 @@ class Transformer(Module):
                 bias, device, dtype,
             )  # fmt: skip
             norm = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
-            return kind(one, count, norm)  # type: ignore[no-any-return]
+            return kind(one, count, norm)  # type: ignore[no-any-return]  # either stack
 
         self.encoder = custom_encoder or stack(
             TransformerEncoder, TransformerEncoderLayer, num_encoder_layers

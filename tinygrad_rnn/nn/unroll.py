@@ -42,7 +42,8 @@ class Mask:
 
     def stacked(self, hs: list[Tensor]) -> Tensor:
         """h at every time as one, with zeros in the padding."""
-        return self.zeroed(ops.stack(hs, axis=0))  # type: ignore[no-any-return]
+        found: Tensor = self.zeroed(ops.stack(hs, axis=0))
+        return found
 
 
 def parts(state: Any) -> States:

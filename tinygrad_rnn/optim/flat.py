@@ -66,7 +66,8 @@ class Flat:
     def update(self, rule: Callable[..., None], group: dict[str, Any], states: Sequence[State]) -> None:
         """Run the rule once for all."""
         namespace(self.stored)  # makes its device the current one
-        g = _joined([p.grad.data for p in self.params]).astype(self.exact.dtype, copy=False)  # type: ignore[union-attr]
+        gradients = [p.grad.data for p in self.params]  # type: ignore[union-attr]  # all have one here
+        g = _joined(gradients).astype(self.exact.dtype, copy=False)
         rule(self.exact, -g if group.get("maximize") else g, self.state, group)
         if self.exact is not self.stored:
             self.stored[...] = self.exact
