@@ -194,8 +194,26 @@ NETWORKS = [
     Fault(
         "tests/kernels/test_emitters.py", "NumPy's loop exchanges the operands of a difference",
         "tinygrad_rnn/kernels/numpy_emitter.py",
-        'args = [self._name(a) for a in step.args]',
-        'args = [self._name(a) for a in step.args[:: -1 if step.op == "subtract" else 1]]',
+        'args = [name(a) for a in step.args]',
+        'args = [name(a) for a in step.args[:: -1 if step.op == "subtract" else 1]]',
+    ),
+    Fault(
+        "tests/kernels/test_fused.py", "what must wait for the step before is computed ahead",
+        "tinygrad_rnn/kernels/ahead.py",
+        'a, b = inner.args if known[1] else inner.args[::-1]',
+        'b, a = inner.args if known[1] else inner.args[::-1]',
+    ),
+    Fault(
+        "tests/kernels/test_threads.py", "a thread counts the rows of all of them",
+        "tinygrad_rnn/kernels/numpy_loops.py",
+        '(counts - first).clip(0, last - first)',
+        'counts.clip(0, last - first)',
+    ),
+    Fault(
+        "tests/kernels/test_threads.py", "BLAS stays at one thread",
+        "tinygrad_rnn/kernels/threads.py",
+        'library.set_num_threads(number)',
+        'library.set_num_threads(1)',
     ),
     Fault(
         "tests/kernels/test_emitters.py", "LLVM's loop leaves out what is left at a row's end",

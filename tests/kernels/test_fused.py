@@ -10,6 +10,7 @@ import pytest
 import tinygrad_rnn as tg
 from tests.kernels.cases import CASES, INPUT, ODD, MinimalGated, Run, emitters
 from tinygrad_rnn import nn
+from tinygrad_rnn.kernels import numpy_loops
 from tinygrad_rnn.kernels.fused import NotCompilable
 from tinygrad_rnn.kernels.passes import emitter
 from tinygrad_rnn.unfuse import unfused
@@ -47,6 +48,23 @@ def test_a_kernel_is_its_definition_in_values_and_all_gradients(name, dtype, emi
                 cotangents = [tg.tensor(rng.standard_normal(o.shape).astype(dtype)) for o in outs]
                 found = tg.grad(outs, run.inputs, cotangents)
                 assert worst(found, tg.grad(expected, run.inputs, cotangents)) < limit, shape
+
+
+@pytest.mark.parametrize("memory", [1, 2000])
+@pytest.mark.parametrize("name", CASES | ODD)
+def test_results_do_not_depend_on_how_many_steps_are_computed_ahead(name, memory, monkeypatch, rng):
+    with emitter("numpy"):
+        for reverse in (False, True):
+            for shape, options in SHAPES.items():
+                run = Run((CASES | ODD)[name], rng, "float64", reverse, **options)
+                found, cotangents = [], [tg.tensor(rng.standard_normal(o.shape)) for o in run.defined()]
+                for cache in (numpy_loops._CACHE, memory):
+                    monkeypatch.setattr(numpy_loops, "_CACHE", cache)
+                    outs = run.fused()
+                    with tg.no_grad():
+                        inferred = run.fused()
+                    found.append([*outs, *inferred, *tg.grad(outs, run.inputs, cotangents)])
+                assert worst(*found) < 1e-13, shape
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

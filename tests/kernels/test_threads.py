@@ -10,7 +10,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.kernels.cases import needs_llvm
-from tinygrad_rnn.kernels import fused, threads
+from tinygrad_rnn.kernels import fused, loops, numpy_loops, threads
+from tinygrad_rnn.kernels.passes import emitter
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,64 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rows, options, alw
     for others in found[1:]:
         for a, b in zip(found[0], others, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("options", [{}, {"lengths": [9, 3, 9, 1, 5, 2, 7, 8, 4, 9, 6]}])
+def test_numpys_loops_share_rows_out(kind, options, monkeypatch, rng):
+    monkeypatch.setattr(numpy_loops, "_WORTH", 1)
+    calls, real = [], numpy_loops.together
+    monkeypatch.setattr(numpy_loops, "together", lambda several: calls.append(len(several)) or real(several))
+    net = getattr(tg.nn, kind)(6, 20, bidirectional=True, dtype="float64")
+    x, found = rng.standard_normal((9, 11, 6)), []
+    with emitter("numpy"):
+        for number in (1, 2, 3):
+            tg.set_num_threads(number)
+            found.append(trained(net, x, **options))
+    assert calls == [1] * 4 + [2] * 4 + [3] * 4
+    for others in found[1:]:
+        for a, b in zip(found[0], others, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+class Blas:
+    """A library that knows how many threads it may use."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def get_num_threads(self):
+        return self.number
+
+    def set_num_threads(self, number):
+        self.number = number
+
+
+def test_blas_is_held_to_one_thread_until_the_last_one_leaves(monkeypatch):
+    libraries = [Blas(4), Blas(2)]
+    monkeypatch.setattr(threads, "_blas", lambda: libraries)
+    with threads.one_blas_thread:
+        with threads.one_blas_thread:
+            assert [b.number for b in libraries] == [1, 1]
+        assert [b.number for b in libraries] == [1, 1]
+    assert [b.number for b in libraries] == [4, 2]
+    with pytest.raises(ZeroDivisionError), threads.one_blas_thread:
+        1 / 0  # noqa: B018 (raises)
+    assert [b.number for b in libraries] == [4, 2]
+
+
+@pytest.mark.parametrize(("size", "inside", "outside"), [(20, 1, 1), (500, 1, 2), (1100, 2, 2)])
+def test_blas_wakes_threads_for_large_products_only(size, inside, outside, monkeypatch, rng):
+    library, seen = Blas(2), {}
+    monkeypatch.setattr(threads, "_blas", lambda: [library])
+    tg.set_num_threads(1)
+    for where, of, name in (("inside", numpy_loops, "together"), ("outside", loops, "_summed")):
+        real = getattr(of, name)
+        watched = lambda *args, real=real, where=where: seen.setdefault(where, library.number) and real(*args)
+        monkeypatch.setattr(of, name, watched)
+    with emitter("numpy"):
+        trained(tg.nn.RNN(20, size), rng.standard_normal((3, 16, 20)).astype("float32"))
+    assert seen == {"inside": inside, "outside": outside}
 
 
 @needs_llvm

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,11 +21,14 @@ from tinygrad_rnn.kernels.program import NotCompilable, Program, Step, X
 from tinygrad_rnn.kernels.reading import read
 from tinygrad_rnn.kernels.schedule import Block, block_of, weight_name
 from tinygrad_rnn.kernels.scheduling import backward_schedule, forward_schedule
+from tinygrad_rnn.kernels.threads import one_blas_thread
 from tinygrad_rnn.namespaces import namespace
 from tinygrad_rnn.symbols import Symbol
 from tinygrad_rnn.tensor import Tensor
 
 Array = Any
+_FEW = 1 << 23
+"""Multiplications (a fifth of a millisecond) for which BLAS had better wake no thread."""
 
 
 class Gradients(NamedTuple):
@@ -67,7 +71,8 @@ class Kernel:
         """
         loop = self._forward(length, training)
         arrays = {"x": self.xp.ascontiguousarray(x), **given, **self._vectors(loop, given)}
-        loop.hoist(arrays, length)
+        with self._few(length):
+            loop.hoist(arrays, length)
         return arrays
 
     def _forward(self, length: Length, training: bool) -> Pass:
@@ -135,8 +140,21 @@ class Kernel:
             for j in range(1, len(terms)):
                 total += arrays[f"carry{k}_{j}"]
             before.append(total)
-        dx = self._input_gradient(arrays) if "x" in wanted else None
-        return Gradients(dx, tuple(before), self._weight_gradients(arrays, wanted, reverse))
+        with self._few(length):
+            dx = self._input_gradient(arrays) if "x" in wanted else None
+            weights = self._weight_gradients(arrays, wanted, reverse)
+        return Gradients(dx, tuple(before), weights)
+
+    @cached_property
+    def _work(self) -> int:
+        """Multiplications of a step, for one row."""
+        width = self.program.width
+        return sum(width[v.args[0]] * width[v] for v, _ in self.program.products)
+
+    def _few(self, length: Length) -> AbstractContextManager[None]:
+        """For products that are so few that they had better wake no thread of BLAS."""
+        alone = self.xp is np and length.steps * length.rows * self._work < _FEW
+        return one_blas_thread if alone else nullcontext()
 
     def _input_gradient(self, arrays: dict[str, Array]) -> Array:
         """∂x: of each product with x one product over all steps; and what came step by step."""

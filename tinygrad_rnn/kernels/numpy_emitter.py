@@ -2,20 +2,22 @@
 
 Every assignment is one ufunc that writes into a buffer (`buffers` says which). A ufunc walks pieces of wider
 rows three times slower than rows of their own, and a copy is cheap: so pieces are copied out before, and in
-after. Where rows are short the calls themselves are what takes long, so the gates that make up a row are
-squashed in one go. Numbers are arrays without axes, which a ufunc takes in half the time. The text can be
-read: `print(emit(schedule).source)`.
+after. Where rows are short the calls themselves are what takes long: so what need not wait for the step
+before is computed for a block of steps at once (`ahead`), and the gates that make up a row are squashed in
+one go. Numbers are arrays without axes, which a ufunc takes in half the time. The text can be read:
+`print(emit(schedule).source)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.kernels.ahead import split
 from tinygrad_rnn.kernels.buffers import Homes, Step, reads, whole
 from tinygrad_rnn.kernels.program import POINTWISE
 from tinygrad_rnn.kernels.schedule import Assign, Place, Product, Schedule
@@ -39,61 +41,81 @@ class Loop:
     source: str
     arrays: list[str]
     buffers: dict[str, tuple[str, int]]
+    """Kind and width: "rows" or "truths" for a step, "block" or "truths block" for as many as are ahead."""
+    width: int
+    """Entries that are computed ahead for a row, in each step."""
     constants: dict[str, float]
     rows: dict[str, np.ndarray[Any, Any]]
     """Rows of numbers, to be laid out for every sequence."""
 
     def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
-        """loop(steps, before, after, counts, *arrays); `steps` is the order of time."""
-        names: dict[str, Any] = {op: getattr(xp, op) for op in _UFUNCS | {"where", "dot", "matmul"}}
+        """loop(blocks, counts, *arrays); every array that has steps begins with the first one that runs."""
+        names: dict[str, Any] = {op: getattr(xp, op) for op in _UFUNCS | {"where", "matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
+        names["cycle"] = cycle
         exec(compile(self.source, "<kernel>", "exec"), names)
         loop: Callable[..., None] = names["loop"]
         return loop
 
 
-def emit(schedule: Schedule, copying: bool = True, ragged: bool = False) -> Loop:
+def emit(schedule: Schedule, copying: bool = True, ragged: bool = False, ahead: bool = True) -> Loop:
     """Write a schedule down.
 
     Args:
         schedule: what to write.
         copying: copy pieces out and in, which does not pay for a single row.
         ragged: the loop is told how many rows take part in each step, always the first ones.
+        ahead: compute what need not wait for a block of steps at once.
     """
-    return _Writer(schedule, copying, ragged).loop()
-
-
-def _kind(step: Step) -> str:
-    return "truths" if isinstance(step, Assign) and step.op in TRUTHS else "rows"
+    return _Writer(schedule, copying, ragged, ahead).loop()
 
 
 class _Writer:
-    def __init__(self, schedule: Schedule, copying: bool, ragged: bool) -> None:
+    def __init__(self, schedule: Schedule, copying: bool, ragged: bool, ahead: bool) -> None:
         self.schedule, self.ragged = schedule, ragged
         self.constants: dict[str, float] = {}
         self.rows: dict[str, np.ndarray[Any, Any]] = {}
         steps = self._gates_together(schedule.steps())
         if copying:
             steps = self._copying_pieces(steps)
-        self.homes = Homes(schedule, steps, _kind, whole_rows=copying)
-        self.fixed: dict[Place, str] = {}
-        self.moving: dict[Place, str] = {}
+        self.early, self.late = split(schedule, steps, ragged) if ahead else ([], steps)
+        self.early_values = {step.target for step in self.early}
+        self.homes = Homes(schedule, [*self.early, *self.late], self._kind, whole_rows=copying)
+        self.views: dict[str, str] = {}
+        """Of the loop's names those that stay what they are, and how they are made."""
+        self.blocks: dict[str, str] = {}
+        """Those for a block of steps."""
+        self.iterated: dict[str, str] = {"n": "counts[first:last]"} if ragged else {}
+        """Those for one step, and what they are taken from in turn."""
+        self.turning: dict[str, str] = {}
+        """Those that change roles at each step; last in turn, so as not to move on when the others end."""
+        self.limited: dict[str, str] = {}
+        """Those for the rows that take part in a step."""
+
+    def _kind(self, step: Step) -> str:
+        truths = isinstance(step, Assign) and step.op in TRUTHS
+        if step.target in self.early_values:
+            return "truths block" if truths else "block"
+        return "truths" if truths else "rows"
 
     def loop(self) -> Loop:
-        body = [line for step in self.homes.steps for line in self._lines(step)]
+        early = [line for step in self.early for line in self._lines(step, self._of_block)]
+        late = [line for step in self.late for line in self._lines(step, self._of_step)]
         arrays = [*self.homes.arrays(), *self.rows]
-        turns = any(place.time in ("old", "new") for place in self.moving)
+        iterated = self.iterated | self.turning
+        names, views = ", ".join(iterated), ", ".join(iterated.values())
         lines = [
-            f"def loop(steps, before, after, counts, {', '.join(arrays)}):",
-            *(f"    {name} = {self._view(place)}" for place, name in self.fixed.items()),
-            *(["    old, new = 0, 1"] if turns else []),
-            "    for t in steps:",
-            *(["        n = counts[t]"] if self.ragged else []),
-            *(f"        {name} = {self._view(place)}" for place, name in self.moving.items()),
-            *(f"        {line}" for line in body),
-            *(["        old, new = new, old"] if turns else []),
+            f"def loop(blocks, counts, {', '.join(arrays)}):",
+            *_made(4, self.views),
+            "    for first, last in blocks:",
+            *_made(8, self.blocks),
+            *(f"        {line}" for line in early),
+            f"        for {names} in {f'zip({views})' if len(iterated) > 1 else views}:",
+            *_made(12, self.limited),
+            *(f"            {line}" for line in late),
         ]
-        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, self.constants, self.rows)
+        width = sum(self.schedule.width[value] for value in self.early_values if isinstance(value, Symbol))
+        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, width, self.constants, self.rows)
 
     def _gates_together(self, steps: list[Step]) -> list[Step]:
         """The same steps; where a row falls into gates that σ and tanh squash, all are squashed in one go."""
@@ -182,16 +204,17 @@ class _Writer:
             return value.op == "part"
         return self.schedule.width[value] != self.schedule.shapes[place.array][1]
 
-    def _lines(self, step: Step) -> list[str]:
-        out = self._name(step.target)
+    def _lines(self, step: Step, name: Callable[[Any], str]) -> list[str]:
+        out = name(step.target)
         if isinstance(step, Product):
-            product = "matmul" if self._is_piece(step.target) else "dot"  # which is quicker, into whole rows
-            return [f"{product}({self._name(step.a)}, {step.array}, {out})"]
-        args = [self._name(a) for a in step.args]
+            if self._is_piece(step.target):
+                return [f"matmul({name(step.a)}, {step.array}, {out})"]
+            return [f"{name(step.a)}.dot({step.array}, {out})"]  # which is quicker, into whole rows
+        args = [name(a) for a in step.args]
         if step.op == "copy":
             return [f"{out}[...] = {args[0]}"] if args[0] != out else []
         if step.op == "sigmoid":
-            half = self._name(0.5)
+            half = name(0.5)
             squash = [f"multiply({half}, {args[0]}, {out})", f"tanh({out}, {out})"]
             return [*squash, f"multiply({half}, {out}, {out})", f"add({half}, {out}, {out})"]
         if step.op == "where":
@@ -201,30 +224,53 @@ class _Writer:
         )  # NumPy wants it so; by position is faster
         return [f"{step.op}({', '.join(args)}, {by_name}{out})"]
 
-    def _name(self, value: Any) -> str:
-        """The text for a value: an array, a view of one, or a number."""
+    def _of_step(self, value: Any) -> str:
+        """The text for a value in one step: an array, a view of one, or a number."""
+        return self._name(value, of_block=False)
+
+    def _of_block(self, value: Any) -> str:
+        """The text for a value in all steps of a block."""
+        return self._name(value, of_block=True)
+
+    def _name(self, value: Any, of_block: bool) -> str:
         place = self.homes.place(value)
         if place is None:
             name = next((n for n, v in self.constants.items() if v == value), f"number{len(self.constants)}")
             self.constants[name] = value
             return name
+        array, time, start, stop = place
         kind, width = self.homes.shape(place)
-        place = place._replace(stop=width if place.stop is None else place.stop)
-        limited = self.ragged and kind != "vector"
-        if not place.time and place[2:] == (0, width) and not limited:
-            return place.array
-        names = self.moving if place.time or limited else self.fixed
-        return names.setdefault(place, f"{place.array}_{place.time}{len(names)}")
+        piece = (start, stop or width) != (0, width)
+        columns = f", {start}:{stop}" if piece else ""
+        name = f"{array}_{start}_{stop}" if piece else array
+        limited = self.ragged and kind != "vector" and not of_block
+        if time in ("old", "new"):
+            name = f"{name}_{time}"
+            self.views[f"{name}_turns"] = f"cycle({array}[{'::-1' if time == 'new' else ':'}, :{columns}])"
+            self.turning[name] = f"{name}_turns"
+        elif time or kind.endswith("block"):
+            name = f"{name}_{time or 't'}"
+            steps = self._steps(time)
+            self.blocks[f"{name}_block"] = f"{array}[{steps}, :{columns}]" if piece else f"{array}[{steps}]"
+            if of_block:
+                return f"{name}_block"
+            self.iterated[name] = f"{name}_block"
+        elif limited:
+            self.limited[f"{name}_n"] = f"{array}[:n{columns}]"
+            return f"{name}_n"
+        elif piece:
+            self.views[name] = f"{array}[:{columns}]"
+        if limited:
+            self.limited[name] = f"{name}[:n]"
+        return name
 
-    def _view(self, place: Place) -> str:
-        kind, width = self.homes.shape(place)
-        key = {"t": ["t"], "before": ["t + before"], "after": ["t + after"]}.get(
-            place.time, [place.time] * bool(place.time)
-        )
-        limited = self.ragged and kind != "vector"
-        piece = place[2:] != (0, width)
-        if limited or (piece and kind != "vector"):
-            key.append(":n" if limited else ":")
-        if piece:
-            key.append(f"{place.start}:{place.stop}")
-        return f"{place.array}[{', '.join(key)}]"
+    def _steps(self, time: str) -> str:
+        """A block's steps, in an array that begins with the first one that runs; "" is a buffer."""
+        if not time:
+            return ":last - first"
+        backward = self.schedule.name == "backward"
+        return "first + 1:last + 1" if time == ("before" if backward else "after") else "first:last"
+
+
+def _made(indent: int, names: dict[str, str]) -> list[str]:
+    return [f"{' ' * indent}{name} = {text}" for name, text in names.items()]

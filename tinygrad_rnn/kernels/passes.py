@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels import numpy_emitter
 from tinygrad_rnn.kernels.arena import room
 from tinygrad_rnn.kernels.program import NotCompilable
 from tinygrad_rnn.kernels.schedule import Product, Schedule, weight_name
@@ -99,38 +98,6 @@ class Pass:
         return reverse != (self.schedule.name == "backward")
 
 
-class NumpyPass(Pass):
-    """The loop of `numpy_emitter`; another one for single rows, and for sequences of different lengths."""
-
-    def __init__(self, schedule: Schedule, dtype: Any) -> None:
-        super().__init__(schedule, dtype, np)
-        self.loops: dict[tuple[bool, bool], tuple[numpy_emitter.Loop, Callable[..., None]]] = {}
-
-    def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:
-        """Run; vectors are laid out for every row first, since that is faster added."""
-        several, ragged = length.rows > 1, length.ends is not None
-        if (several, ragged) not in self.loops:
-            made = numpy_emitter.emit(self.schedule, copying=several, ragged=ragged)
-            self.loops[several, ragged] = made, made.compiled(np, self.dtype)
-        written, run = self.loops[several, ragged]
-        arrays |= {name: row.astype(self.dtype) for name, row in written.rows.items()}
-        if not ragged:
-            for name in (*self.schedule.vectors, *written.rows):
-                arrays[name] = np.repeat(arrays[name][None], length.rows, axis=0)
-        for factor in self.schedule.factors:
-            weight = factor.weight.of(arrays)
-            arrays[factor.array] = _turned(weight) if factor.transposed else weight
-        steps = length.longest
-        order = range(steps - 1, -1, -1) if self._backwards(reverse) else range(steps)
-        counts = length.counts().tolist() if ragged else ()
-        for name in written.arrays:
-            if name not in arrays:
-                shape = self.schedule.shapes.get(name) or written.buffers[name]
-                arrays[name] = length.room(shape, self.dtype)
-        given = [arrays[name] for name in written.arrays]
-        run(order, int(reverse), int(not reverse), counts, *given)
-
-
 def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: Any = np) -> Pass:
     """The best pass there is; `scheduled(atoms)` gives the schedule in an emitter's operations."""
     if xp is not np:
@@ -144,7 +111,9 @@ def make_pass(scheduled: Callable[[frozenset[str]], Schedule], dtype: Any, xp: A
             return llvm_loops.CompiledPass(scheduled(llvm_emitter.ATOMS), dtype)
         except NotCompilable as reason:
             log.info("not compiled, runs on NumPy: %s", reason)
-    return NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
+    from tinygrad_rnn.kernels import numpy_emitter, numpy_loops
+
+    return numpy_loops.NumpyPass(scheduled(numpy_emitter.ATOMS), dtype)
 
 
 def _evaluator(value: Any, xp: Any) -> Callable[[Mapping[str, Array]], Any]:
@@ -165,11 +134,6 @@ def multiply(a: Array, weight: Array, transposed: bool, out: Array) -> None:
     """out = a @ weightᵀ (or a @ weight), all rows at once."""
     flat = a.reshape(-1, a.shape[-1])
     namespace(a).matmul(flat, weight.T if transposed else weight, out=out.reshape(-1, out.shape[-1]))
-
-
-def _turned(weight: Array) -> Array:
-    """weightᵀ; copied where it fits into the second cache, since BLAS reads it faster at every step."""
-    return weight.T.copy() if weight.nbytes <= 1 << 19 else weight.T
 
 
 def chosen() -> str:

@@ -54,9 +54,10 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(number: int) -> None:
-    """Let the loops of recurrent layers use so many threads; results do not depend on it.
+    """Let the loops of recurrent layers use so many threads.
 
-    It says nothing to BLAS, which reads OMP_NUM_THREADS when NumPy is imported. OpenBLAS's threads spin for
+    Results do not depend on it; those of NumPy's loops do, by rounding, since BLAS does the products. It says
+    nothing to BLAS itself, which reads OMP_NUM_THREADS when NumPy is imported. OpenBLAS's threads spin for
     20 ms after a product and take the processors from the loops, unless OPENBLAS_THREAD_TIMEOUT is 4 by then.
     Raises TypeError for what is no whole number, ValueError below 1.
 
@@ -73,6 +74,45 @@ def set_num_threads(number: int) -> None:
     _number = number
 
 
+@cache
+def _blas() -> list[Any]:
+    """The BLAS libraries of this process."""
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+class _OneBlasThread:
+    """While somebody is in this context, BLAS multiplies in the thread that calls it.
+
+    To wake others takes longer than a product of a few rows; and they would take the processors from threads
+    that call BLAS themselves.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+        self.before: list[tuple[Any, int]] = []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.before = [(library, library.get_num_threads()) for library in _blas()]
+                for library, _ in self.before:
+                    library.set_num_threads(1)
+
+    def __exit__(self, *_: Any) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                for library, number in self.before:
+                    library.set_num_threads(number)
+
+
+one_blas_thread = _OneBlasThread()
+"""Hold BLAS to one thread: `with one_blas_thread:`."""
+
+
 class _Here(threading.local):
     """How many threads the one that asks may use."""
 
@@ -86,9 +126,12 @@ def _available() -> int:
     return _here.number or _number
 
 
-def shares(rows: int, work: int) -> list[tuple[int, int]]:
-    """The rows in one piece for each thread; `work` is how many multiplications a row takes."""
-    threads = max(1, min(_available(), rows * work // _WORTH, -(-rows // _TOGETHER)))
+def shares(rows: int, work: int, worth: int | None = None) -> list[tuple[int, int]]:
+    """The rows in one piece for each thread; `work` is how many multiplications a row takes.
+
+    So much work is `worth` a thread, if not as much as for compiled loops.
+    """
+    threads = max(1, min(_available(), rows * work // (worth or _WORTH), -(-rows // _TOGETHER)))
     ends = [-(-rows * i // (2 * threads)) * 2 for i in range(threads)]
     return list(pairwise([*ends, rows]))
 
