@@ -92,15 +92,16 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Geometric means over the sizes, and the worst of them."""
+    """Geometric means over the sizes, for each network and for both, and the worst of them."""
     lines = []
-    for network in NETWORKS:
+    networks = [*{r["network"]: None for r in rows}]
+    for network in [*networks, *["both"] * (len(networks) > 1)]:
         for task in TASKS:
             for kind in (*GATES, "all"):
                 some = [
                     r
                     for r in rows
-                    if (r["network"], r["task"]) == (network, task) and kind in (r["kind"], "all")
+                    if r["task"] == task and network in (r["network"], "both") and kind in (r["kind"], "all")
                 ]
                 for who in ("llvm", "numpy", "products"):
                     ratios = [r[who] / r["torch"] for r in some if who in r]

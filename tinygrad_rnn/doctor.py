@@ -20,8 +20,8 @@ from tinygrad_rnn.kernels.persistent import SMALL
 from tinygrad_rnn.namespaces import DeviceError
 
 _PARTS = {
-    "numpy": "", "graphviz": "", "llvmlite": "fast", "matplotlib": "plots", "safetensors": "train",
-    "tqdm": "train", "mpi4py": "mpi", "torch": "",
+    "numpy": "", "graphviz": "", "threadpoolctl": "", "llvmlite": "fast", "matplotlib": "plots",
+    "safetensors": "train", "tqdm": "train", "mpi4py": "mpi", "torch": "",
 }  # fmt: skip
 """Package → the extra that brings it."""
 

@@ -32,7 +32,7 @@ def test_the_numpy_loop_of_a_simple_network_is_what_one_would_write():
     names = "state0_before, state0_after, temp0_t"
     assert lines[-5:] == [
         "add(hoisted0_t_block, vector0, temp0_t_block)",
-        f"for {names} in zip({names.replace(',', '_block,')}_block):",
+        f"for {names} in zip({names.replace(',', '_block[::way],')}_block[::way]):",
         "state0_before.dot(factor0, temp1)",
         "add(temp1, temp0_t, state0_after)",
         "tanh(state0_after, state0_after)",

@@ -34,6 +34,13 @@ SLOW = frozenset(["sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logaddexp"
 """Operations that take longer than any walk."""
 
 
+_BLOCKS = {
+    "": ":last - first", "t": "first:last", "before": "first + before:last + before",
+    "after": "first + after:last + after",
+}  # fmt: skip
+"""Which entries of an array a block of steps has, by the time of its places; "" is a buffer's."""
+
+
 @dataclass
 class Loop:
     """A loop over time: its text, the arrays it takes, and the buffers it needs beyond the schedule's."""
@@ -42,14 +49,16 @@ class Loop:
     arrays: list[str]
     buffers: dict[str, tuple[str, int]]
     """Kind and width: "rows" or "truths" for a step, "block" or "truths block" for as many as are ahead."""
-    width: int
-    """Entries that are computed ahead for a row, in each step."""
     constants: dict[str, float]
     rows: dict[str, np.ndarray[Any, Any]]
     """Rows of numbers, to be laid out for every sequence."""
 
     def compiled(self, xp: Any, dtype: Any) -> Callable[..., None]:
-        """loop(blocks, counts, *arrays); every array that has steps begins with the first one that runs."""
+        """loop(blocks, way, before, counts, *arrays).
+
+        Blocks come in the order in which they run, and so do the steps in them if `way` is 1 (if -1, the last
+        comes first). The state before step t stands at t + `before`, the one after it at t + 1 - `before`.
+        """
         names: dict[str, Any] = {op: getattr(xp, op) for op in _UFUNCS | {"where", "matmul"}}
         names |= {name: xp.asarray(value, dtype=dtype) for name, value in self.constants.items()}
         names["cycle"] = cycle
@@ -85,7 +94,7 @@ class _Writer:
         """Of the loop's names those that stay what they are, and how they are made."""
         self.blocks: dict[str, str] = {}
         """Those for a block of steps."""
-        self.iterated: dict[str, str] = {"n": "counts[first:last]"} if ragged else {}
+        self.iterated: dict[str, str] = {"n": "counts[first:last][::way]"} if ragged else {}
         """Those for one step, and what they are taken from in turn."""
         self.turning: dict[str, str] = {}
         """Those that change roles at each step; last in turn, so as not to move on when the others end."""
@@ -105,7 +114,8 @@ class _Writer:
         iterated = self.iterated | self.turning
         names, views = ", ".join(iterated), ", ".join(iterated.values())
         lines = [
-            f"def loop(blocks, counts, {', '.join(arrays)}):",
+            f"def loop(blocks, way, before, counts, {', '.join(arrays)}):",
+            "    after = 1 - before",
             *_made(4, self.views),
             "    for first, last in blocks:",
             *_made(8, self.blocks),
@@ -114,8 +124,7 @@ class _Writer:
             *_made(12, self.limited),
             *(f"            {line}" for line in late),
         ]
-        width = sum(self.schedule.width[value] for value in self.early_values if isinstance(value, Symbol))
-        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, width, self.constants, self.rows)
+        return Loop("\n".join([*lines, ""]), arrays, self.homes.buffers, self.constants, self.rows)
 
     def _gates_together(self, steps: list[Step]) -> list[Step]:
         """The same steps; where a row falls into gates that σ and tanh squash, all are squashed in one go."""
@@ -250,11 +259,11 @@ class _Writer:
             self.turning[name] = f"{name}_turns"
         elif time or kind.endswith("block"):
             name = f"{name}_{time or 't'}"
-            steps = self._steps(time)
+            steps = _BLOCKS[time]
             self.blocks[f"{name}_block"] = f"{array}[{steps}, :{columns}]" if piece else f"{array}[{steps}]"
             if of_block:
                 return f"{name}_block"
-            self.iterated[name] = f"{name}_block"
+            self.iterated[name] = f"{name}_block[::way]"
         elif limited:
             self.limited[f"{name}_n"] = f"{array}[:n{columns}]"
             return f"{name}_n"
@@ -263,13 +272,6 @@ class _Writer:
         if limited:
             self.limited[name] = f"{name}[:n]"
         return name
-
-    def _steps(self, time: str) -> str:
-        """A block's steps, in an array that begins with the first one that runs; "" is a buffer."""
-        if not time:
-            return ":last - first"
-        backward = self.schedule.name == "backward"
-        return "first + 1:last + 1" if time == ("before" if backward else "after") else "first:last"
 
 
 def _made(indent: int, names: dict[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,14 @@ class NumpyPass(Pass):
         """Run, some rows in each thread."""
         steps, ragged = length.longest, length.ends is not None
         written, loop = self._loop(length.rows > 1, ragged, steps > 1)
-        ahead = length.rows * written.width * self.dtype.itemsize
+        width = sum(width for kind, width in written.buffers.values() if kind.endswith("block"))
+        ahead = length.rows * width * self.dtype.itemsize
         block = min(steps, _CACHE // ahead) if ahead else steps
         if block < 2:
             written, loop = self._loop(length.rows > 1, ragged, False)
             block = steps
-        blocks = [(i, min(i + block, steps)) for i in range(0, steps, block)]
+        way = -1 if self._backwards(reverse) else 1
+        blocks = [(i, min(i + block, steps)) for i in range(0, steps, block)][::way]
         arrays |= {name: row.astype(self.dtype) for name, row in written.rows.items()}
         for factor in self.schedule.factors:
             weight = factor.weight.of(arrays)
@@ -57,31 +60,40 @@ class NumpyPass(Pass):
         for name in written.arrays:
             if name not in arrays and name not in written.buffers:
                 arrays[name] = length.room(self.schedule.shapes[name], self.dtype)
-        way = slice(None, None, -1 if self._backwards(reverse) else None)
-        counts = length.counts()[:steps][way]
+        counts = length.counts()
 
         def given(name: str, first: int, last: int) -> Array:
-            """An array as the loop takes it: what has steps begins with the first one that runs."""
-            if name in written.buffers:
-                kind, width = written.buffers[name]
-                shape = (block, last - first, width) if kind.endswith("block") else (last - first, width)
-                made = room(np, shape, bool if kind.startswith("truths") else self.dtype)
-                return made[way] if kind.endswith("block") else made
+            """The rows of an array, as the loop takes it."""
             kind, _ = self.schedule.shapes[name]
-            if kind in ("steps", "states"):
-                return arrays[name][: steps + (kind == "states"), first:last][way]
             if kind == "vector" and not ragged:  # laid out for every row, which is faster added
                 return np.repeat(arrays[name][None], last - first, axis=0)
-            return arrays[name][..., first:last, :] if kind in ("pair", "rows") else arrays[name]
+            return arrays[name] if kind in ("vector", "matrix") else arrays[name][..., first:last, :]
 
         def run(first: int, last: int) -> None:
             here = (counts - first).clip(0, last - first).tolist() if ragged else None
-            loop(blocks, here, *[given(name, first, last) for name in written.arrays])
+            own = self._buffers(written, block, last - first)
+            taken = [own[n] if n in own else given(n, first, last) for n in written.arrays]
+            loop(blocks, way, int(reverse), here, *taken)
 
         pieces = shares(length.rows, self.entries, _WORTH)
         by_blas = len(pieces) == 1 and length.rows * self.work >= _LARGE
         with nullcontext() if by_blas else one_blas_thread:
             together([partial(run, *piece) for piece in pieces])
+
+    def _buffers(self, loop: numpy_emitter.Loop, block: int, rows: int) -> dict[str, Array]:
+        """The buffers of a loop, in one piece of memory."""
+        shapes = {
+            name: (block, rows, width) if kind.endswith("block") else (rows, width)
+            for name, (kind, width) in loop.buffers.items()
+        }
+        memory, end, found = room(np, (sum(map(prod, shapes.values())),), self.dtype), 0, {}
+        for name, shape in shapes.items():
+            start, end = end, end + prod(shape)
+            entries = memory[start:end]
+            if loop.buffers[name][0].startswith("truths"):
+                entries = entries.view(bool)[: end - start]
+            found[name] = entries.reshape(shape)
+        return found
 
     def _loop(self, *options: bool) -> tuple[numpy_emitter.Loop, Callable[..., None]]:
         """A loop with these options, its text and itself."""
