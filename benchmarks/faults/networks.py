@@ -204,6 +204,12 @@ NETWORKS = [
         'b, a = inner.args if known[1] else inner.args[::-1]',
     ),
     Fault(
+        "tests/kernels/test_fused.py", "blocks run from the first one, even backward",
+        "tinygrad_rnn/kernels/numpy_loops.py",
+        'for i in range(0, steps, block)][::way]',
+        'for i in range(0, steps, block)]',
+    ),
+    Fault(
         "tests/kernels/test_threads.py", "a thread counts the rows of all of them",
         "tinygrad_rnn/kernels/numpy_loops.py",
         '(counts - first).clip(0, last - first)',

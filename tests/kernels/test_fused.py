@@ -53,12 +53,13 @@ def test_a_kernel_is_its_definition_in_values_and_all_gradients(name, dtype, emi
 @pytest.mark.parametrize("memory", [1, 2000])
 @pytest.mark.parametrize("name", CASES | ODD)
 def test_results_do_not_depend_on_how_many_steps_are_computed_ahead(name, memory, monkeypatch, rng):
+    usual = numpy_loops._CACHE
     with emitter("numpy"):
         for reverse in (False, True):
             for shape, options in SHAPES.items():
                 run = Run((CASES | ODD)[name], rng, "float64", reverse, **options)
                 found, cotangents = [], [tg.tensor(rng.standard_normal(o.shape)) for o in run.defined()]
-                for cache in (numpy_loops._CACHE, memory):
+                for cache in (usual, memory):
                     monkeypatch.setattr(numpy_loops, "_CACHE", cache)
                     outs = run.fused()
                     with tg.no_grad():

@@ -104,10 +104,10 @@ class CompiledPass(Pass):
 
         packed, small, large = [], [], []
         for factor in schedule.factors:
-            inside[factor.array] = take(*panels_shape(*self._shape(factor), self.dtype))
+            inside[factor.array] = take(*panels_shape(*schedule.size(factor), self.dtype))
             packed.append((factor, inside[factor.array]))
         for product in schedule.hoisted:
-            depth, width = self._shape(product)
+            depth, width = schedule.size(product)
             if many < _FEW or many * depth * width > _SMALL or depth * width > _WEIGHT:
                 large.append(product)
                 continue
@@ -118,12 +118,8 @@ class CompiledPass(Pass):
         for name, (_, width) in self.loop.buffers.items():
             inside[name] = take(rows, width)
         arrays = [inside.get(name, name) for name in self.loop.arrays]
-        work = steps * sum(prod(self._shape(product)) for product, _ in packed)
+        work = steps * sum(prod(schedule.size(product)) for product, _ in packed)
         return _Plan(memory + LINE, packed, small, large, arrays, work)
-
-    def _shape(self, product: Product) -> tuple[int, int]:
-        """Depth and width of a product."""
-        return self.schedule.width[product.a], self.schedule.width[product.target]
 
 
 _HEAD = object.__basicsize__

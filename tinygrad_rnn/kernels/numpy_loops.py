@@ -35,10 +35,10 @@ class NumpyPass(Pass):
     def __init__(self, schedule: Schedule, dtype: Any) -> None:
         super().__init__(schedule, dtype, np)
         self.loops: dict[tuple[bool, ...], tuple[numpy_emitter.Loop, Callable[..., None]]] = {}
-        shapes = [(schedule.width[f.a], schedule.width[f.target]) for f in schedule.factors]
-        self.work = sum(depth * width for depth, width in shapes)
+        sizes = [*map(schedule.size, schedule.factors)]
+        self.work = sum(map(prod, sizes))
         """Multiplications of a step, for one row."""
-        self.entries = max(map(min, shapes), default=0)
+        self.entries = max(map(min, sizes), default=0)
         """In a row of the widest state."""
 
     def __call__(self, arrays: dict[str, Array], length: Length, reverse: bool) -> None:

@@ -46,7 +46,7 @@ class Length(NamedTuple):
         if kind in _STEPS:
             several, more = _STEPS[kind]
             rows = (several * self.steps + more, *rows)
-        made = room(self.xp, rows, bool if kind == "truths" else dtype)
+        made = room(self.xp, rows, dtype)
         if self.ends is not None and kind in ("steps", "states"):
             made[...] = 0
         return made

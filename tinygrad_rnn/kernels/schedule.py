@@ -118,6 +118,10 @@ class Schedule:
                 return whole._replace(start=start, stop=start + self.width[value])
         return None
 
+    def size(self, product: Product) -> tuple[int, int]:
+        """Depth and width of a product."""
+        return self.width[product.a], self.width[product.target]
+
     def steps(self) -> list[Assign | Product]:
         """Everything the loop does in a step, in order."""
         found: list[Assign | Product] = []

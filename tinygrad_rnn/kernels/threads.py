@@ -1,4 +1,4 @@
-"""How many threads compiled loops may use, and what they share out.
+"""How many threads loops and BLAS may use, and what loops share out.
 
 The two directions of a layer have nothing to do with each other, so forward they run at once. Neither have
 the rows of a batch within a loop over time, forward or backward. So a loop runs in several threads, some of
@@ -56,10 +56,10 @@ def get_num_threads() -> int:
 def set_num_threads(number: int) -> None:
     """Let the loops of recurrent layers use so many threads.
 
-    Results do not depend on it; those of NumPy's loops do, by rounding, since BLAS does the products. It says
-    nothing to BLAS itself, which reads OMP_NUM_THREADS when NumPy is imported. OpenBLAS's threads spin for
-    20 ms after a product and take the processors from the loops, unless OPENBLAS_THREAD_TIMEOUT is 4 by then.
-    Raises TypeError for what is no whole number, ValueError below 1.
+    Compiled loops give the same numbers whatever it is, NumPy's the same up to rounding, since BLAS does
+    their products. It says nothing to BLAS itself, which reads OMP_NUM_THREADS when NumPy is imported.
+    OpenBLAS's threads spin for 20 ms after a product and take the processors from the loops, unless
+    OPENBLAS_THREAD_TIMEOUT is 4 by then. Raises TypeError for what is no whole number, ValueError below 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_num_threads(2)

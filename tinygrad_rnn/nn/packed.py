@@ -29,8 +29,10 @@ class PackedSequence(NamedTuple):
     def lengths(self) -> np.ndarray[Any, Any]:
         """The length of each sequence, in the batch's own order."""
         sizes = self.batch_sizes.numpy()
-        ordered = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
-        return ordered if self.unsorted_indices is None else ordered[self.unsorted_indices.numpy()]  # type: ignore[no-any-return]
+        ordered: np.ndarray[Any, Any] = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
+        if self.unsorted_indices is not None:
+            ordered = ordered[self.unsorted_indices.numpy()]
+        return ordered
 
 
 def check_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray[Any, Any]:

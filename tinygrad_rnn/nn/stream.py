@@ -55,7 +55,7 @@ class Stream:
                 f"expected a batch of {self._states[0][0].shape[0]}, as in the first step, got {x.shape[1]}"
             )
         with at(time=self.time):
-            h = label(x=x[0])
+            h: Tensor = label(x=x[0])
         for k, step in enumerate(self._steps):
             if k and self._layer.training and self._layer.dropout:
                 h = ops.dropout(h, self._layer.dropout)
@@ -64,7 +64,9 @@ class Stream:
                 self._states[k] = named(step(h, before if len(before) > 1 else before[0]))
             h = self._states[k][0]
         self.time += 1
-        return h if self._batched else h[0]  # type: ignore[no-any-return]
+        if not self._batched:
+            h = h[0]
+        return h
 
     @property
     def state(self) -> Any:
