@@ -172,7 +172,7 @@ def _look(graphs: Iterable[Graph], style: Any) -> Any:
 def _without(picture: Picture, missing: set[str]) -> Picture:
     gone = missing | {f"{name}.g" for name in missing}
     kept = (e for e in picture.elements if isinstance(e, Text) or e.id not in gone)
-    return replace(picture, elements=tuple(kept))
+    return replace(picture, parts=tuple(kept))
 
 
 def _beside(
@@ -216,7 +216,7 @@ def _beside(
         one,
         width=one.width + two.width if level else max(one.width, two.width),
         height=height,
-        elements=tuple(elements),
+        parts=tuple(elements),
         title=title,
         desc=said,
         facts=lambda: rows,

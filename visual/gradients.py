@@ -14,11 +14,14 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
+from typing import Any
 
+import numpy as np
+
+from tinygrad_rnn.trace import Edge
 from visual.fold import Fold, Link
 from visual.paths import Curve, Wire, middle
-from visual.picture import Arrow, Box, Dash, Element, Head, Text, bezier
+from visual.picture import Arrow, Box, Copies, Dash, Head, Text, bezier
 from visual.style import Scale, Style, look, number, scale_of
 
 THIN, WIDE = 1.0, 5.5
@@ -34,6 +37,12 @@ LOOKS = ("", "number", "zero", "broken", "missing")
 BACKWARD = {seen: ("edge", "backward", seen) for seen in LOOKS}
 WEIGHT = {seen: ("edge", "weight", seen)[: 3 if seen else 2] for seen in LOOKS}
 """The classes of arrows by what their norm looks like, "" where gradients are not drawn."""
+ALONE: dict[str, tuple[str, float, Dash, tuple[str, ...]]] = {
+    "": ("forward", THIN, SOLID, FORWARD),
+    "cut": ("cut", 1.3, SOLID, ("edge", "cut")),
+    "missing": ("faint", THIN, "dotted", ("edge", "forward", "missing")),
+}
+"""Where the data's arrow has no gradient's beside it: its colour's name, width, dash and classes."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,14 @@ class Look:
     def colour(self, norm: float | None) -> str:
         """The colour of a norm on its four-look scale."""
         if norm is not None and 0.0 < norm < math.inf:
-            return self.style.ramp[bisect(self._steps, norm)]
+            return self._shades([norm])[0]
         seen = look(norm)
         return self.style[{"missing": "faint", "zero": "zero", "broken": "alarm"}[seen]]
+
+    def _shades(self, norms: Sequence[float | None]) -> list[str]:
+        """The colours of norms that are numbers."""
+        ramp, steps = self.style.ramp, self._steps
+        return [ramp[bisect(steps, norm)] for norm in norms if norm is not None]
 
     @cached_property
     def _wider(self) -> float:
@@ -65,86 +79,119 @@ class Look:
 
     def heat(self, norm: float | None) -> str:
         """The same on a heatmap, where what was not computed stays empty and an exact zero is faint."""
-        seen = look(norm)
-        return "none" if seen == "missing" else self.style["faint"] if seen == "zero" else self.colour(norm)
+        return "none" if norm is None else self.colour(norm) if norm else self.style["faint"]
 
-    def edge(self, link: Link, name: str, wire: Wire, dx: float = 0.0) -> list[Element]:
-        """The forward arrow and, where gradients are drawn, BPTT's beside it; both moved right by `dx`."""
-        source, target, _, _, cut, norm, share = link.edge
-        if not self.gradients or cut or norm is None:
-            return self._unmeasured(link, name, wire, dx)
-        ahead, back = wire.ahead, wire.back
-        grey = self.style.table["forward"]
-        forward = Arrow(name, source, target, ahead, grey, THIN, SOLID, FULL, FORWARD, "", dx)
-        seen, colour, said = look(norm), self.colour(norm), describe(link)
-        width, dash, head = THIN, SOLID, FULL
-        marks: list[Element] = []
+    def edges(
+        self, links: Sequence[Link], names: Sequence[str], wire: Wire, shifts: Sequence[float] = (0.0,)
+    ) -> Iterator[Copies]:
+        """An edge, at each of its steps moved right by a shift: the data's arrow, and the gradient's."""
+        looks = [self._seen(link.edge) for link in links]
+        for seen, group, ids, places in _by_look(looks, links, names, shifts):
+            drawn = self._alone if seen in ALONE else self._both
+            yield from drawn(seen, group, ids, wire, places)
+
+    def _seen(self, e: Edge) -> str:
+        return "cut" if e.cut else look(e.norm) if self.gradients else ""
+
+    def _alone(
+        self, seen: str, links: Sequence[Link], names: Sequence[str], wire: Wire, shifts: Sequence[float]
+    ) -> Iterator[Copies]:
+        """Forward arrows alone: BPTT was cut here, or not computed, or is not asked for."""
+        name, width, dash, classes = ALONE[seen]
+        colour, curve = self.style[name], wire.alone
+        if seen == "cut":
+            x, y = middle(curve)
+            yield Copies(Text(x, y - 4.5, "✂", colour, 13, classes=("mark",)), shifts)
+        arrow = Arrow("", "", "", curve, colour, width, dash, FULL, classes)
+        yield Copies(arrow, shifts, {**_ends(links, names), "title": [describe(link) for link in links]})
+
+    def _both(
+        self, seen: str, links: Sequence[Link], names: Sequence[str], wire: Wire, shifts: Sequence[float]
+    ) -> Iterator[Copies]:
+        """Forward arrows with BPTT's beside them."""
+        ends, norms = _ends(links, names), [link.edge.norm for link in links]
+        grey, classes = self.style["forward"], BACKWARD[seen]
+        yield Copies(Arrow("", "", "", wire.ahead, grey, THIN, SOLID, FULL, FORWARD), shifts, ends)
+        arrow = Arrow("", "", "", wire.back, self.colour(norms[0]), THIN, SOLID, FULL, classes)
+        columns: dict[str, Sequence[Any]] = {
+            "id": [f"{name}.g" for name in names],
+            "source": ends["target"],
+            "target": ends["source"],
+            "title": [describe(link) for link in links],
+        }
         if seen == "number":
-            share = share or 0.0
-            if math.isfinite(share):
-                width = tenths(min(THIN + self._wider * abs(share), WIDE))
-            dash = "dotted" if share < 0.0 else "dashed"
+            shares = [link.edge.projection or 0.0 for link in links]
+            columns["colour"] = self._shades(norms)
+            columns["width"] = [self._width(share) for share in shares]
+            columns["dash"] = ["dotted" if share < 0.0 else "dashed" for share in shares]
         elif seen == "zero":
-            head = "open"
+            arrow.head = "open"
         else:
-            width = 3.0
-            marks.append(self._word(back, number(norm), dx))
-        classes = BACKWARD[seen]
-        backward = Arrow(f"{name}.g", target, source, back, colour, width, dash, head, classes, said, dx)
-        return [forward, *marks, backward]
+            arrow.width, words = 3.0, [number(norm) for norm in norms]
+            yield Copies(self._word(wire.back, max(words, key=len)), shifts, {"text": words})
+        yield Copies(arrow, shifts, columns)
 
-    def _word(self, curve: Curve, said: str, dx: float) -> Text:
+    def _width(self, share: float) -> float:
+        return tenths(min(THIN + self._wider * abs(share), WIDE)) if math.isfinite(share) else THIN
+
+    def _word(self, curve: Curve, said: str) -> Text:
         """What is wrong with a gradient, on that side of its arrow where the data does not run."""
         (x, y), across, up = middle(curve), curve[-1][0] - curve[0][0], curve[-1][1] - curve[0][1]
         alarm, classes = self.style["alarm"], ("mark",)
         if abs(up) <= abs(across):
-            return Text(x + dx, y + (7 if across > 0 else -13), said, alarm, 10, "middle", True, classes)
+            return Text(x, y + (7 if across > 0 else -13), said, alarm, 10, "middle", True, classes)
         if up > 0:
-            return Text(x + dx - 6, y - 3, said, alarm, 10, "end", True, classes)
-        return Text(x + dx + 6, y - 3, said, alarm, 10, "start", True, classes)
+            return Text(x - 6, y - 3, said, alarm, 10, "end", True, classes)
+        return Text(x + 6, y - 3, said, alarm, 10, "start", True, classes)
 
-    def _unmeasured(self, link: Link, name: str, wire: Wire, dx: float) -> list[Element]:
-        """The forward arrow alone: BPTT was cut here, or not computed, or is not asked for."""
-        e, style, curve = link.edge, self.style, wire.alone
-        marks: list[Element] = []
-        colour, width, dash, classes = style["forward"], THIN, SOLID, FORWARD
-        if e.cut:
-            colour, width, classes = style["cut"], 1.3, ("edge", "cut")
-            x, y = middle(curve)
-            marks.append(Text(x + dx, y - 4.5, "✂", colour, 13, classes=("mark",)))
-        elif self.gradients and look(e.norm) == "missing":
-            colour, dash, classes = style["faint"], "dotted", ("edge", "forward", "missing")
-        said = describe(link)
-        return [*marks, Arrow(name, e.source, e.target, curve, colour, width, dash, FULL, classes, said, dx)]
+    def bars(
+        self, links: Sequence[Link], names: Sequence[str], x: float, y: float, shifts: Sequence[float]
+    ) -> Iterator[Copies]:
+        """Steps' shares in a weight's gradient, standing on the rail: at (x, y), and right of that."""
+        looks = [look(link.edge.norm) if self.gradients else "" for link in links]
+        for seen, group, ids, places in _by_look(looks, links, names, shifts):
+            norms = [link.edge.norm for link in group]
+            columns: dict[str, Sequence[Any]] = _ends(group, ids)
+            columns["title"] = [describe(link, "‖dW_t‖") for link in group]
+            colour = self.colour(norms[0]) if seen else self.style["weight"]
+            height, dash = HEIGHTS.get(seen, 0.0), "dotted" if seen == "missing" else SOLID
+            if seen == "number":
+                heights = [self._height(norm or 0.0) for norm in norms]
+                height = max(heights)
+                columns["colour"] = self._shades(norms)
+                columns["curve"] = [*map(_upright, heights)]
+            curve = _upright(height)
+            bar = Arrow("", "", "", curve, colour, 3.0, dash, "none", WEIGHT[seen], "", x, y)
+            yield Copies(bar, places, columns)
 
-    def bar(self, link: Link, name: str, x: float, y: float) -> Arrow:
-        """One step's share in a weight's gradient, standing on the rail at (x, y)."""
-        source, target, _, _, _, norm, _ = link.edge
-        seen = look(norm) if self.gradients else ""
-        height = HEIGHTS.get(seen) or max(2.0, TALLEST * (norm or 0.0) / (self.tallest or 1.0))
-        colour = self.colour(norm) if seen else self.style["weight"]
-        dash: Dash = "dotted" if seen == "missing" else "solid"
-        curve, said = _upright(tenths(height)), describe(link, "‖dW_t‖")
-        return Arrow(name, source, target, curve, colour, 3.0, dash, "none", WEIGHT[seen], said, x, y)
+    def _height(self, norm: float) -> float:
+        return tenths(max(2.0, TALLEST * norm / (self.tallest or 1.0)))
 
-    def tab(self, box: Box, norm: float | None) -> Box | None:
-        """A tab on a box's upper left corner in the colour of ‖∂L/∂value‖; none where it was not computed."""
-        if not self.gradients or look(norm) == "missing":
-            return None
-        fill = self.colour(norm) if look(norm) != "zero" else "none"
-        return Box(
-            "",
-            box.x - box.width / 2 + 7,
-            box.y + box.height / 2 + 4,
-            10,
-            5,
-            "",
-            "box",
-            fill,
-            self.colour(norm),
-            weight=0.8,
-            classes=("mark", "norm"),
-        )
+    def tabs(self, box: Box, norms: Sequence[float | None], shifts: Sequence[float]) -> Iterator[Copies]:
+        """Tabs on the upper left corner of `box` and its copies, in the colour of ‖∂L/∂value‖ where known."""
+        some = [k for k, norm in enumerate(norms) if self.gradients and norm is not None]
+        if not some:
+            return
+        lines = [self.colour(norms[k]) for k in some]
+        x, y = box.x - box.width / 2 + 7, box.y + box.height / 2 + 4
+        fills = [line if norms[k] else "none" for k, line in zip(some, lines, strict=True)]
+        tab = Box("", x, y, 10, 5, "", "box", weight=0.8, classes=("mark", "norm"))
+        yield Copies(tab, [shifts[k] for k in some], {"fill": fills, "line": lines})
+
+
+def _by_look(
+    looks: Sequence[str], links: Sequence[Link], names: Sequence[str], shifts: Sequence[float]
+) -> Iterator[tuple[str, list[Link], list[str], list[float]]]:
+    """Each look with the links, names and shifts that have it."""
+    for seen in dict.fromkeys(looks):
+        some = [k for k, other in enumerate(looks) if other == seen]
+        yield seen, [links[k] for k in some], [names[k] for k in some], [shifts[k] for k in some]
+
+
+def _ends(links: Sequence[Link], names: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """The columns of forward arrows."""
+    edges = [link.edge for link in links]
+    return {"id": names, "source": [e.source for e in edges], "target": [e.target for e in edges]}
 
 
 def tenths(length: float) -> float:
@@ -171,14 +218,17 @@ def measure(
     alone = [link.edge for link in links if link.spread is None]
     on_rail = [e.norm for e in alone if e.source in weights]
     on_rail += [link.spread.high for link in links if link.spread and link.edge.source in weights]
-    known = [*_numbers(chain(norms, hidden, (e.norm for e in alone)))]
-    widest = max(_numbers(map(abs, (link.edge.projection or 0.0 for link in links))), default=0.0)
-    tallest = max(_numbers(on_rail), default=0.0)
-    return Look(style, gradients, scale_of(min(known, default=0.0), max(known, default=0.0)), widest, tallest)
+    low, high = _range([*norms, *hidden, *(e.norm for e in alone)])
+    _, widest = _range([link.edge.projection for link in links])
+    _, tallest = _range(on_rail)
+    return Look(style, gradients, scale_of(low, high), widest, tallest)
 
 
-def _numbers(norms: Iterable[float | None]) -> Iterator[float]:
-    return (n for n in norms if n is not None and 0.0 < n < math.inf)
+def _range(norms: Sequence[float | None]) -> tuple[float, float]:
+    """The smallest and the largest magnitude of those that are numbers; 0, 0 where none is."""
+    known = np.abs(np.array(norms, float))
+    known = known[(known > 0.0) & (known < math.inf)]
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
 
 
 def describe(link: Link, norm: str = "‖g_edge‖") -> str:

@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import rail
 from visual.cells import WORDS, label
@@ -20,7 +18,20 @@ from visual.gradients import Look
 from visual.grid import Rect
 from visual.legend import legend
 from visual.paths import Route
-from visual.picture import Arrow, Box, Element, Group, Picture, Strip, Text, fit, moved, text_width
+from visual.picture import (
+    Arrow,
+    Box,
+    Copies,
+    Element,
+    Group,
+    Part,
+    Picture,
+    Strip,
+    Text,
+    fit,
+    moved,
+    text_width,
+)
 from visual.style import Style, number
 
 MARGIN = 28.0
@@ -28,14 +39,12 @@ NARROWEST = 560.0
 """A picture is at least so wide, so that its key has room."""
 
 
-def finished(
-    elements: list[Element], graph: Graph, short: Folded, look: Look, title: str, style: Style
-) -> Picture:
+def finished(parts: list[Part], graph: Graph, short: Folded, look: Look, title: str, style: Style) -> Picture:
     """Title above, key below, everything moved so that the page begins at (0, 0)."""
-    left, bottom, right, top = _extent(elements)
+    left, bottom, right, top = _extent(parts)
     right = max(right, left + NARROWEST)
     kinds = {v.kind for v in short.nodes}
-    bars = any(isinstance(e, Arrow) and "weight" in e.classes for e in elements)
+    bars = any(isinstance(part, Copies) and "weight" in part.of.classes for part in parts)
     strip = bool(short.times) and graph.level == "cell"
     cuts = any(link.edge.cut for link in short.links)
     key, height = legend(look, sorted(kinds), bars, cuts, strip, min(right - left, 1400.0))
@@ -44,24 +53,23 @@ def finished(
         notes.append("gradients not computed")
     head = 34.0 + 16.0 * len(notes)
     bottom -= height + 22.0
-    elements = [*elements, *(moved(e, left, bottom + height) for e in key)]
-    elements.append(
-        Text(left, top + head - 8, title, style["ink"], 17, "start", bold=True, classes=("title",))
-    )
+    parts = [*parts, *(moved(e, left, bottom + height) for e in key)]
+    parts.append(Text(left, top + head - 8, title, style["ink"], 17, "start", bold=True, classes=("title",)))
     for k, note in enumerate(notes):
-        elements.append(
+        parts.append(
             Text(left, top + head - 27 - 16 * k, note, style["quiet"], 11, "start", classes=("note",))
         )
     top += head + 10
     dx, dy = MARGIN - left, MARGIN - bottom
-    for e in elements:
+    for part in parts:
+        e = part.of if isinstance(part, Copies) else part
         e.x += dx
         e.y += dy
     desc = f"{len(short.nodes)} nodes and {len(short.links)} edges at {graph.level} level. " + " ".join(notes)
     return Picture(
         right - left + 2 * MARGIN,
         top - bottom + 2 * MARGIN,
-        tuple(elements),
+        tuple(parts),
         title,
         desc.strip(),
         style.theme,
@@ -85,12 +93,8 @@ def edge_names(links: Sequence[Link]) -> list[str]:
 def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
     """The box of a vertex, without what only its view adds."""
     fill, line = style.kind(v.kind)
-    classes = _classes(v.kind, v.layer, v.direction)
-    classes += () if v.time is None else (f"t-{v.time}",)
-    classes += (f"gate-{v.gate}",) if v.gate else ()
-    text = rail.short(v) if v.kind == "parameter" else label(v)
     size = 10.0 if v.kind == "parameter" else 13.0 if v.kind == "input" else 11.0
-    if v.kind in ("cell", "gate", "state") and text_width(text, 15.0) <= rect.width - 6:
+    if v.kind in ("cell", "gate", "state") and text_width(label(v), 15.0) <= rect.width - 6:
         size = 15.0
     return Box(
         v.id,
@@ -98,16 +102,28 @@ def node_box(v: Vertex, rect: Rect, style: Style) -> Box:
         rect.y,
         rect.width,
         rect.height,
-        fit(text, rect.width - 6, size),
+        caption(v, rect.width, size),
         "box" if v.kind in ("op", "constant") else "round",
         fill,
         line,
         style["ink"],
         size,
         dash="dashed" if v.backward else "solid",
-        classes=classes,
+        classes=classes(v),
         title=describe(v),
     )
+
+
+def caption(v: Vertex, width: float, size: float) -> str:
+    """What stands in a vertex's box of this width, at this font size."""
+    return fit(rail.short(v) if v.kind == "parameter" else label(v), width - 6, size)
+
+
+def classes(v: Vertex) -> tuple[str, ...]:
+    """The class tokens of a vertex."""
+    found = _classes(v.kind, v.layer, v.direction)
+    found += () if v.time is None else (f"t-{v.time}",)
+    return found + ((f"gate-{v.gate}",) if v.gate else ())
 
 
 @lru_cache(maxsize=1 << 10)
@@ -201,23 +217,17 @@ def named_within(nodes: Iterable[Vertex], found: Iterable[Block]) -> dict[str, V
     return {v.id: v._replace(label=v.label.removeprefix(f"{frame.get(v.id)}.")) for v in nodes}
 
 
-def _extent(elements: Sequence[Element]) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of everything drawn; arrows of one shape are measured once."""
-    curves: dict[int, int] = {}
-    reaches: list[tuple[float, float, float, float]] = []
-    which = []
-    for e in elements:
-        known = curves.get(id(e.curve)) if type(e) is Arrow else None
-        if known is None:
-            known = len(reaches)
-            reaches.append(_reach(e))
-            if type(e) is Arrow:
-                curves[id(e.curve)] = known
-        which.append(known)
-    x, y = np.array([e.x for e in elements]), np.array([e.y for e in elements])
-    left, bottom, right, top = np.array(reaches)[which].T
-    least, most = np.min([x + left, y + bottom], 1, initial=0.0), np.max([x + right, y + top], 1, initial=0.0)
-    return (*least.tolist(), *most.tolist())
+def _extent(parts: Iterable[Part]) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of everything drawn, and of (0, 0)."""
+    lefts, bottoms, rights, tops = [0.0], [0.0], [0.0], [0.0]
+    for part in parts:
+        e, shifts = (part.of, part.shifts) if isinstance(part, Copies) else (part, (0.0,))
+        left, bottom, right, top = _reach(e)
+        lefts.append(e.x + left + min(shifts))
+        bottoms.append(e.y + bottom)
+        rights.append(e.x + right + max(shifts))
+        tops.append(e.y + top)
+    return min(lefts), min(bottoms), max(rights), max(tops)
 
 
 def _reach(e: Element) -> tuple[float, float, float, float]:

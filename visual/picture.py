@@ -2,7 +2,8 @@
 
 A layout ends here and a writer begins here. Whatever is drawn is an element with coordinates in points, x to
 the right and y up, so that every writer (DOT, SVG, the page) shows the same thing in the same place, and a
-test can ask the data instead of the pixels.
+test can ask the data instead of the pixels. Time repeats itself, so most elements are copies of a few: they
+are kept as `Copies`, and become elements one by one where somebody asks.
 
 An element whose classes contain "node" or "edge" stands for a vertex or an edge of the graph, and bears its
 id; every other element is a mark: a band, a legend, a label.
@@ -15,10 +16,11 @@ import os
 import tempfile
 import unicodedata
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from itertools import repeat, starmap
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -139,6 +141,43 @@ class Strip:
 Element = Box | Arrow | Group | Text | Strip
 
 
+@dataclass(slots=True)
+class Copies:
+    """One element many times over, side by side.
+
+    >>> for box in Copies(Box("h0", 10, 5, 8, 8), (0, 20), {"id": ("h0", "h1")}):
+    ...     print(box.id, box.x)
+    h0 10
+    h1 30
+    """
+
+    of: Element
+    """Reaches as far from its place as any of the copies does."""
+    shifts: Sequence[float]
+    """How far to the right of `of` each copy stands."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """The fields in which the copies differ, each with a value for every copy."""
+
+    def column(self, name: str) -> Sequence[Any]:
+        """What the copies have in a field: one value for each, or one for all."""
+        return self.columns.get(name) or (getattr(self.of, name),)
+
+    def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """These fields of each copy; where no copy differs in them, the same tuple again and again."""
+        columns = (
+            {"x": [self.of.x + dx for dx in self.shifts], **self.columns} if "x" in names else self.columns
+        )
+        if columns.keys().isdisjoint(names):
+            return repeat(tuple(getattr(self.of, name) for name in names), len(self.shifts))
+        return zip(*[columns.get(name) or repeat(getattr(self.of, name)) for name in names], strict=False)
+
+    def __iter__(self) -> Iterator[Element]:
+        return starmap(type(self.of), self.rows(*(field.name for field in fields(self.of))))
+
+
+Part = Element | Copies
+
+
 @dataclass(frozen=True)
 class Picture:
     """What `visual` returns: shows itself in a notebook, and is written as svg, png, pdf or dot.
@@ -150,7 +189,7 @@ class Picture:
 
     width: float
     height: float
-    elements: tuple[Element, ...] = field(repr=False)
+    parts: Sequence[Part] = field(repr=False)
     title: str = ""
     desc: str = ""
     theme: str = "light"
@@ -165,6 +204,11 @@ class Picture:
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """The text table beside the picture; the first row holds the headings."""
         return tuple(self.facts())
+
+    @cached_property
+    def elements(self) -> tuple[Element, ...]:
+        """Everything drawn, from the lowest to the topmost; every copy is an element of its own."""
+        return tuple(e for part in self.parts for e in (part if isinstance(part, Copies) else (part,)))
 
     @property
     def boxes(self) -> list[Box]:

@@ -10,15 +10,17 @@ The initial states stand at the row's beginning, which is its right end where ti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tinygrad_rnn.trace import Vertex
+from visual.alike import Run, Twins, together
 from visual.cells import label
-from visual.fold import Folded
+from visual.fold import Folded, Link
 from visual.gradients import Look
 from visual.grid import Grid, Rect, Room
-from visual.picture import Arrow, Box, Element, Text, bezier, text_width
+from visual.picture import Arrow, Box, Part, Text, bezier, text_width
 
 BAR = 4.5
 """From one bar to the next."""
@@ -36,8 +38,8 @@ class Margins:
     """Row → its parameters, top to bottom. Row -1 is the foot, row len(rows) + k level k of the head."""
     initial: Mapping[int, list[str]]
     """Row → its initial states."""
-    on_rail: frozenset[int]
-    """Indices of the links that are bars."""
+    on_rail: Collection[int]
+    """Indices of the links laid out that are bars."""
 
 
 def parameters(folded: Folded) -> tuple[set[str], dict[str, str]]:
@@ -65,23 +67,25 @@ def initial_states(folded: Folded) -> set[str]:
     }
 
 
-def margins(plan: Grid, folded: Folded, weights: set[str], initial: set[str]) -> Margins:
-    """Which parameter and initial state belongs to which row."""
+def margins(
+    plan: Grid, links: Sequence[Link], laid: Iterable[int], weights: set[str], initial: set[str]
+) -> Margins:
+    """Which parameter and initial state belongs to which row, of the links that are `laid` out."""
     shelf: dict[int, list[str]] = {}
     states: dict[int, list[str]] = {}
-    bars = set()
+    bars: dict[int, None] = {}
     seen: set[str] = set()
-    for k, link in enumerate(folded.links):
-        source, target = link.edge.source, link.edge.target
+    for k in laid:
+        source, target = links[k].edge.source, links[k].edge.target
         if source in weights and target in plan.home:
-            bars.add(k)
+            bars[k] = None
             if source not in seen:
                 seen.add(source)
                 shelf.setdefault(floor_of(plan, target), []).append(source)
         elif source in initial and source not in seen:
             seen.add(source)
             states.setdefault(int(plan.home[target][0]), []).append(source)
-    return Margins(shelf, states, frozenset(bars))
+    return Margins(shelf, states, bars)
 
 
 def floor_of(plan: Grid, name: str) -> int:
@@ -153,25 +157,26 @@ def rail_height(plan: Grid, row: int) -> float:
 
 
 def rails(
-    plan: Grid, margin: Margins, folded: Folded, look: Look, sigma: float, names: Sequence[str]
-) -> Iterator[Element]:
+    plan: Grid,
+    margin: Margins,
+    links: Sequence[Link],
+    names: Sequence[str],
+    runs: Sequence[Run],
+    look: Look,
+    sigma: float,
+) -> Iterator[Part]:
     """The rails with their bars and Σ; `names` are the links' arrow ids."""
     style = look.style
-    clusters: dict[int, dict[float, list[int]]] = {}
+    clusters: dict[int, dict[float, list[Twins[int]]]] = {}
     used: dict[int, dict[str, None]] = {}
-    stands: dict[str, tuple[dict[str, None], list[int]]] = {}
-    for k in sorted(margin.on_rail):
-        edge = folded.links[k].edge
-        if edge.target not in stands:
-            row, x = floor_of(plan, edge.target), _foothold(plan, edge.target)
-            cluster = clusters.setdefault(row, {}).setdefault(x, [])
-            stands[edge.target] = used.setdefault(row, {}), cluster
-        weights, cluster = stands[edge.target]
-        weights[edge.source] = None
-        cluster.append(k)
+    for twins in together(plan, runs, margin.on_rail, attrgetter("links")):
+        edge = links[twins.members[0]].edge
+        row, x = floor_of(plan, edge.target), _foothold(plan, edge.target)
+        used.setdefault(row, {})[edge.source] = None
+        clusters.setdefault(row, {}).setdefault(x, []).append(twins)
     for row, groups in clusters.items():
         y = rail_height(plan, row)
-        end = max(groups) + 16
+        end = max(x + twins.shifts[-1] for x, cluster in groups.items() for twins in cluster) + 16
         yield Arrow(
             "",
             "",
@@ -209,10 +214,11 @@ def rails(
                 head="none",
                 classes=("rail",),
             )
-        for x, indices in groups.items():
-            start = x - (len(indices) - 1) / 2 * BAR
-            for n, k in enumerate(indices):
-                yield look.bar(folded.links[k], names[k], start + n * BAR, y)
+        for x, cluster in groups.items():
+            start = x - (len(cluster) - 1) / 2 * BAR
+            for n, (members, shifts) in enumerate(cluster):
+                uses, ids = [links[k] for k in members], [names[k] for k in members]
+                yield from look.bars(uses, ids, start + n * BAR, y, shifts)
     for row, weights in used.items():
         for name in [name for name in weights if name not in margin.shelf.get(row, ())]:
             box = plan.place[name]

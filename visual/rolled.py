@@ -79,7 +79,7 @@ def rolled(
     rows += [(e.source, e.target, "cut" if e.cut else f"{e.delay:+d}" if e.delay else "0") for e in found]
     desc = f"{len(heights)} loops on the left, unrolled over {_steps(graph)} steps on the right."
     width, desc = grid.width + shift, f"{desc} {grid.desc}"
-    return replace(grid, width=width, elements=tuple(elements), desc=desc, facts=lambda: rows)
+    return replace(grid, width=width, parts=tuple(elements), desc=desc, facts=lambda: rows)
 
 
 def loops(graph: Graph) -> list[Loop]:

@@ -11,11 +11,24 @@ import itertools
 import math
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from visual.picture import Arrow, Box, Element, Group, Picture, Point, Strip, Text, plain, without_collector
+from visual.picture import (
+    Arrow,
+    Box,
+    Copies,
+    Group,
+    Part,
+    Picture,
+    Point,
+    Strip,
+    Text,
+    plain,
+    without_collector,
+)
 
 PORTION = 512
 """So many elements are written at a time."""
@@ -45,17 +58,33 @@ def encoded(picture: Picture) -> bytes:
         f'<desc id="{prefix}.desc">{escape(picture.desc)}</desc>\n'
         f'<rect width="{width}" height="{height}" fill="{escape(picture.page)}"/>'
     )
-    pen, elements = _Pen(prefix, picture.height), picture.elements
-    portions = [head.encode()]
-    for k in range(0, len(elements), PORTION):
-        portions.append(pen.draw(elements[k : k + PORTION]).encode())
-    return b"\n".join([*portions, b"</svg>\n"])
+    pen = _Pen(prefix, picture.height)
+    return b"".join([head.encode(), *map(pen.draw, _portions(picture.parts)), b"\n</svg>\n"])
+
+
+def _portions(parts: Iterable[Part]) -> Iterator[list[Copies]]:
+    """What is written at a time: a portion of elements, or however many copies one of them has."""
+    portion, size = [], 0
+    for part in parts:
+        portion.append(part if isinstance(part, Copies) else Copies(part, (0.0,)))
+        size += len(portion[-1].shifts)
+        if size >= PORTION:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 _FOREIGN = re.compile(r"[^\w.\-]")
 _NO_NAME = bytes({*range(256)} - {*string.ascii_letters.encode(), *string.digits.encode(), *b"_.-"})
 _NO_TEXT = bytes({*range(32), *b"&<>\"'\x7f", 0xC2, 0xEF})
 """Bytes of UTF-8 that are markup, control characters, or may begin a character that XML forbids."""
+
+
+FRAME = "y", "width", "height", "shape", "fill", "line", "weight", "dash", "ink", "size"
+"""A box's fields that say how its frame looks."""
+STROKE = "curve", "y", "width", "dash", "head", "classes"
+"""An arrow's fields that say how its line looks."""
 
 
 class _Pen:
@@ -67,127 +96,141 @@ class _Pen:
     def __init__(self, prefix: str, height: float) -> None:
         self.prefix, self.height = prefix, height
         self.token: Callable[[str], str] = token
+        self.tokens: Callable[[tuple[str, ...]], str] = tokens
         self.escape: Callable[[str], str] = escape
         self.strokes: dict[object, tuple[float, str, str, str]] = {}
-        self.frames: dict[object, tuple[float, str, str, str]] = {}
-        self.of: dict[type, Callable[[Any], str]] = {
-            Arrow: self.arrow, Box: self.box, Text: self.text, Group: self.group, Strip: self.strip
+        self.of: dict[type, Callable[[Any], Iterable[str]]] = {
+            Arrow: self.arrows, Box: self.boxes, Text: self.texts, Group: self.groups, Strip: self.strips
         }  # fmt: skip
 
-    def draw(self, elements: Sequence[Element]) -> str:
-        named = [e for e in elements if not isinstance(e, Text)]
-        classes = [name for e in named if not isinstance(e, Arrow) for name in e.classes]
-        names = [e.id for e in named] + classes
-        said = [e.title for e in named] + [e.label for e in named if isinstance(e, Box)]
-        self.token = str if lacks("".join(names), _NO_NAME) else token
+    def draw(self, portion: Sequence[Copies]) -> bytes:
+        names: list[str] = []
+        said: list[str] = []
+        for copies in portion:
+            if not isinstance(copies.of, Text):
+                names += copies.column("id")
+                names += itertools.chain.from_iterable(copies.column("classes"))
+                said += copies.column("title")
+            if isinstance(copies.of, Box):
+                said += copies.column("label")
+        if lacks("".join(names), _NO_NAME):
+            self.token, self.tokens = str, " ".join
+        else:
+            self.token, self.tokens = token, tokens
         self.escape = str if lacks("".join(said), _NO_TEXT) else escape
-        return "\n".join([self.of[type(e)](e) for e in elements])
+        texts = itertools.chain.from_iterable(self.of[type(copies.of)](copies) for copies in portion)
+        return b"".join(map(str.encode, texts))
 
-    def opening(self, element: Box | Group | Strip, paint: str = "") -> str:
-        name = f' id="{self.prefix}-{self.token(element.id)}"' if element.id else ""
-        title = f"<title>{self.escape(element.title)}</title>" if element.title else ""
-        return f'<g{name} class="{" ".join(map(self.token, element.classes))}"{paint}>{title}'
+    def opening(self, id: str, classes: tuple[str, ...], title: str, paint: str = "") -> str:
+        name = f' id="{self.prefix}-{self.token(id)}"' if id else ""
+        title = f"<title>{self.escape(title)}</title>" if title else ""
+        return f'\n<g{name} class="{self.tokens(classes)}"{paint}>{title}'
 
-    def group(self, group: Group) -> str:
-        along, before, after, _ = self.frame(group)
-        return f"{self.opening(group)}{before}{number(group.x + along)}{after}</g>"
+    def groups(self, groups: Copies) -> Iterator[str]:
+        g: Any = groups.of
+        size = g.x, g.y, g.width, g.height
+        box = Box(g.id, *size, "", "round", g.fill, g.line, "", 0.0, 1.0, g.dash, g.classes, g.title)
+        return self.boxes(replace(groups, of=box))
 
-    def strip(self, strip: Strip) -> str:
-        return self.opening(strip, ' shape-rendering="crispEdges"') + self.cells(strip) + "</g>"
+    def strips(self, strips: Iterable[Strip]) -> Iterator[str]:
+        for strip in strips:
+            opening = self.opening(strip.id, strip.classes, strip.title, ' shape-rendering="crispEdges"')
+            yield f"{opening}{self.cells(strip)}</g>"
 
-    def box(self, box: Box) -> str:
-        paint = box.fill, box.line, box.weight, box.dash, box.ink
-        kind = box.y, box.width, box.height, box.shape, box.size, paint
-        known = self.frames.get(kind)
-        if known is None:
-            known = self.frames[kind] = self.frame(box)
-        along, before, after, label = known
-        frame = f"{self.opening(box)}{before}{number(box.x + along)}{after}"
-        if not box.label:
-            return f"{frame}</g>"
-        if "\n" not in box.label:
-            return f'{frame}<text x="{number(box.x)}{label}{self.escape(box.label)}</text></g>'
-        lines = box.label.split("\n")
-        top = box.y + (len(lines) - 1) * box.size * 0.6 - box.size * 0.35
-        return (
-            frame
-            + "".join(
-                self.words(box.x, top - k * box.size * 1.2, line, box.ink, box.size)
-                for k, line in enumerate(lines)
-            )
-            + "</g>"
-        )
+    def boxes(self, boxes: Copies) -> Iterator[str]:
+        kind: object = None
+        words = boxes.rows("id", "x", "y", "label", "ink", "size", "classes", "title")
+        for row, own in zip(words, boxes.rows(*FRAME), strict=True):
+            name, x, y, label, ink, size, classes, title = row
+            if own != kind:
+                kind, (along, before, after, place) = own, frame(self.height, *own)
+            text = f'<text x="{number(x)}{place}{self.escape(label)}</text>' if label else ""
+            if "\n" in label:
+                text = self.lines(x, y, label, ink, size)
+            yield f"{self.opening(name, classes, title)}{before}{number(x + along)}{after}{text}</g>"
 
-    def frame(self, element: Box | Group) -> tuple[float, str, str, str]:
-        """From the centre to the frame's own x, what comes before and after that, and after its label's x."""
-        weight = element.weight if isinstance(element, Box) else 1.0
-        paint = f'fill="{escape(element.fill)}"'
-        if element.line != "none":
-            paint += f' stroke="{escape(element.line)}"{thick(weight)}{dashes(element.dash, weight)}'
-        label = ""
-        if isinstance(element, Box):
-            y = number(self.height - element.y + element.size * 0.35)
-            label = f'" y="{y}" font-size="{number(element.size)}" fill="{escape(element.ink)}">'
-            if element.shape == "circle":
-                y, radius = number(self.height - element.y), number(element.width / 2)
-                return 0.0, '<circle cx="', f'" cy="{y}" r="{radius}" {paint}/>', label
-        if not (isinstance(element, Box) and element.shape == "box"):
-            paint = f'rx="{number(min(7.0, element.height / 3))}" {paint}'
-        y = number(self.height - element.y - element.height / 2)
-        size = f'width="{number(element.width)}" height="{number(element.height)}"'
-        return -element.width / 2, '<rect x="', f'" y="{y}" {size} {paint}/>', label
-
-    def rect(self, left: float, bottom: float, width: float, height: float, paint: str) -> str:
-        return (
-            f'<rect x="{number(left)}" y="{number(self.height - bottom - height)}" '
-            f'width="{number(width)}" height="{number(height)}" {paint}/>'
-        )
+    def lines(self, x: float, y: float, label: str, ink: str, size: float) -> str:
+        """A label of several lines around (x, y)."""
+        lines = label.split("\n")
+        top = y + (len(lines) - 1) * size * 0.6 - size * 0.35
+        return "".join(self.words(x, top - k * size * 1.2, line, ink, size) for k, line in enumerate(lines))
 
     def cells(self, strip: Strip) -> str:
         right = strip.x + strip.width
         return "\n".join(
-            self.rect(x, y, min(width + 0.4, right - x), height, f'fill="{escape(colour)}"')
+            f'<rect x="{number(x)}" y="{number(self.height - y - height)}" '
+            f'width="{number(min(width + 0.4, right - x))}" height="{number(height)}" '
+            f'fill="{escape(colour)}"/>'
             for x, y, width, height, colour in strip.cells()
         )
 
-    def text(self, text: Text) -> str:
-        more = f' text-anchor="{text.anchor}"' if text.anchor != "middle" else ""
-        more += ' font-weight="bold"' if text.bold else ""
-        more += f' class="{tokens(text.classes)}"' if text.classes else ""
-        return self.words(text.x, text.y, text.text, text.colour, text.size, more)
+    def texts(self, texts: Iterable[Text]) -> Iterator[str]:
+        for text in texts:
+            more = f' text-anchor="{text.anchor}"' if text.anchor != "middle" else ""
+            more += ' font-weight="bold"' if text.bold else ""
+            more += f' class="{tokens(text.classes)}"' if text.classes else ""
+            yield "\n" + self.words(text.x, text.y, text.text, text.colour, text.size, more)
 
     def words(self, x: float, y: float, text: str, colour: str, size: float, more: str = "") -> str:
         place = f'x="{number(x)}" y="{number(self.height - y)}"'
         return f'<text {place} font-size="{number(size)}" fill="{escape(colour)}"{more}>{escape(text)}</text>'
 
-    def arrow(self, arrow: Arrow) -> str:
-        kind = id(arrow.curve), arrow.y, arrow.width, arrow.dash, arrow.head, arrow.classes
-        known = self.strokes.get(kind)
-        if known is None:
-            known = self.strokes[kind] = strokes(arrow, self.height)
-        along, classes, line, head = known
-        name = f' id="{self.prefix}-{self.token(arrow.id)}"' if arrow.id else ""
-        title = f"<title>{self.escape(arrow.title)}</title>" if arrow.title else ""
-        colour, x = escape(arrow.colour), f"{arrow.x + along:.1f}"
-        if not head:
-            return f'<g{name}{classes} stroke="{colour}">{title}<path d="M{x}{line}</g>'
-        opening = f'<g{name}{classes} stroke="{colour}" fill="{colour}">'
-        return f'{opening}{title}<path d="M{x}{line}<path d="M{x}{head}</g>'
+    def arrows(self, arrows: Copies) -> Iterator[str]:
+        kind: object = None
+        for row, own in zip(arrows.rows("id", "x", "colour", "title"), arrows.rows(*STROKE), strict=True):
+            name, x, colour, title = row
+            if own != kind:
+                kind, (along, classes, line, head) = own, self.stroke(*own)
+            opening = f'\n<g id="{self.prefix}-{self.token(name)}"{classes}' if name else f"\n<g{classes}"
+            paint, start = escape(colour), f"{x + along:.1f}"
+            opening += f' stroke="{paint}" fill="{paint}">' if head else f' stroke="{paint}">'
+            if title:
+                yield opening + "<title>"
+                yield self.escape(title)
+                opening = "</title>"
+            if head:
+                yield f'{opening}<path d="M{start}{line}<path d="M{start}{head}</g>'
+            else:
+                yield f'{opening}<path d="M{start}{line}</g>'
+
+    def stroke(
+        self, curve: tuple[Point, ...], y: float, width: float, dash: str, head: str, classes: tuple[str, ...]
+    ) -> tuple[float, str, str, str]:
+        """The x where an arrow begins, its classes, and the rest of its line's path and of its head's."""
+        key = id(curve), y, width, dash, head, classes
+        known = self.strokes.get(key)
+        if known is not None:
+            return known
+        size = head_size(width) if head != "none" else 0.0
+        points = shortened(curve, size)
+        (x, top), tip, path = points[0], curve[-1], ""
+        start = f",{number(self.height - y - top)}"
+        line = f'{start}{relative(points)}" fill="none"{thick(width)}{dashes(dash, width)}/>'
+        if size:
+            corners = f"m{steps([(x, top), tip])}l{steps(arrow_head(points[-1], tip, size))}z"
+            path = f'{start}{corners}"' + (' fill="none"/>' if head == "open" else "/>")
+        known = self.strokes[key] = x, f' class="{tokens(classes)}"', line, path
+        return known
 
 
-def strokes(arrow: Arrow, height: float) -> tuple[float, str, str, str]:
-    """The x where an arrow begins, its classes, and the rest of its line's path element and its head's."""
-    size = head_size(arrow.width) if arrow.head != "none" else 0.0
-    points = shortened(arrow.curve, size)
-    (x, y), tip = points[0], arrow.curve[-1]
-    classes = f' class="{tokens(arrow.classes)}"'
-    start = f",{number(height - arrow.y - y)}"
-    paint = f'fill="none"{thick(arrow.width)}{dashes(arrow.dash, arrow.width)}'
-    line = f'{start}{relative(points)}" {paint}/>'
-    if not size:
-        return x, classes, line, ""
-    corners = f"m{steps([(x, y), tip])}l{steps(arrow_head(points[-1], tip, size))}z"
-    return x, classes, line, f'{start}{corners}"' + (' fill="none"/>' if arrow.head == "open" else "/>")
+@lru_cache(maxsize=1 << 10)
+def frame(
+    page: float, y: float, width: float, height: float, shape: str, fill: str, line: str, weight: float,
+    dash: str, ink: str, size: float,
+) -> tuple[float, str, str, str]:  # fmt: skip
+    """From a box's centre to its frame's own x, what comes before and after that, and after its label's x."""
+    along, paint = -width / 2, f'fill="{escape(fill)}"'
+    if line != "none":
+        paint += f' stroke="{escape(line)}"{thick(weight)}{dashes(dash, weight)}'
+    if shape == "circle":
+        along, before = 0.0, '<circle cx="'
+        after = f'" cy="{number(page - y)}" r="{number(width / 2)}" {paint}/>'
+    else:
+        paint = (f'rx="{number(min(7.0, height / 3))}" ' if shape == "round" else "") + paint
+        extent = f'y="{number(page - y - height / 2)}" width="{number(width)}" height="{number(height)}"'
+        before, after = '<rect x="', f'" {extent} {paint}/>'
+    place = f'y="{number(page - y + size * 0.35)}" font-size="{number(size)}"'
+    return along, before, after, f'" {place} fill="{escape(ink)}">'
 
 
 def relative(points: Sequence[Point]) -> str:
@@ -251,6 +294,7 @@ def arrow_head(base: Point, tip: Point, size: float) -> tuple[Point, Point, Poin
     return tip, (base[0] - uy * half, base[1] + ux * half), (base[0] + uy * half, base[1] - ux * half)
 
 
+@lru_cache(maxsize=1 << 12)
 def number(value: float) -> str:
     """A coordinate to a tenth of a point."""
     text = f"{value:.1f}"

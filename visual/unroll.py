@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from tinygrad_rnn.trace import Graph, Vertex
 from visual import alike, rail
 from visual.fold import Fold, Folded, folded
 from visual.gradients import Look, measure
-from visual.grid import Grid, Rect, grid
-from visual.page import blocks, edge_names, finished, named_within, node_box
+from visual.grid import Grid, Rect, Slot, grid
+from visual.page import blocks, caption, classes, describe, edge_names, finished, named_within, node_box
 from visual.picture import (
     Box,
+    Copies,
     Element,
     Group,
+    Part,
     Picture,
     Strip,
     Text,
@@ -61,9 +64,9 @@ def unrolled(
         return layered_drawing(graph, style, gradients, title, look)
     whole = _with_tokens(folded(graph, fold, focus), tokens)
     _refuse_huge(len(whole.nodes) + len(whole.links))
-    plan, short, runs, weights, beside, initial = _planned(whole)
+    plan, short, laid, runs, weights, beside, initial = _planned(whole)
     vertices = {v.id: v for v in whole.nodes}
-    margin = rail.margins(plan, whole, weights, initial)
+    margin = rail.margins(plan, whole.links, laid, weights, initial)
     sigma = rail.place_margins(plan, margin, vertices)
     look = look or measure(
         style,
@@ -75,28 +78,33 @@ def unrolled(
     )
     names = edge_names(whole.links)
 
-    free = {id(link): n for n, link in enumerate(whole.links) if n not in margin.on_rail}
-    laid = [link for link in short.links if id(link) in free]
-    ways = {free[id(link)]: wire for link, wire in zip(laid, wires(plan, laid), strict=True)}
+    free = [n for n in laid if n not in margin.on_rail]
+    ways = dict(zip(free, wires(plan, [whole.links[n] for n in free]), strict=True))
     ends = ((whole.links[n].edge, wire.route) for n, wire in ways.items())
     framed = blocks(short.nodes, plan.place, beside, ((e.source, e.target, way) for e, way in ends))
     vertices |= named_within((v for v in short.nodes if v.time is None), framed)
 
-    elements: list[Element] = list(_frames(plan, style))
-    elements += [e for block in framed for e in block.drawn(style)]
-    elements += rail.rails(plan, margin, whole, look, sigma, names)
-    for n, wire, dx in alike.spread_out(plan, whole, runs, ways):
-        elements += look.edge(whole.links[n], names[n], wire, dx)
-    for name, rect in plan.place.items():
-        elements += _node(vertices[name], rect, look, whole.folds.get(name))
+    parts: list[Part] = list(_frames(plan, style))
+    parts += [e for block in framed for e in block.drawn(style)]
+    parts += rail.rails(plan, margin, whole.links, names, runs, look, sigma)
+    for links in alike.together(plan, runs, ways, attrgetter("links")):
+        e, wire = whole.links[links.members[0]].edge, ways[links.members[0]]
+        for members, way, shifts in alike.wired(plan, links, (e.source, e.target), wire):
+            parts += look.edges([whole.links[n] for n in members], [names[n] for n in members], way, shifts)
+    for steps in alike.together(plan, runs, plan.place, attrgetter("names")):
+        name = steps.members[0]
+        if name in whole.folds:
+            parts += _fold(vertices[name], plan.place[name], whole.folds[name], look)
+        else:
+            parts += _nodes([vertices[n] for n in steps.members], plan.place[name], steps.shifts, look)
     left = min([rect.left for rect in plan.place.values()] + [sigma]) - 92.0
     for row in range(len(plan.rows)):
-        elements += rail.row_label(plan, row, left, look)
+        parts += rail.row_label(plan, row, left, look)
     has_inputs = any(v.kind == "input" and v.time is not None for v in short.nodes)
-    elements += _axis(plan, style, None if has_inputs else tokens, left)
+    parts += _axis(plan, style, None if has_inputs else tokens, left)
     if gradients and graph.level == "cell":
-        elements += _heat(plan, whole, look, left)
-    return finished(elements, graph, whole, look, title or _title(plan, graph), style)
+        parts += _heat(plan, whole, look, left)
+    return finished(parts, graph, whole, look, title or _title(plan, graph), style)
 
 
 def _refuse_huge(count: int) -> None:
@@ -112,6 +120,8 @@ class _Planned(NamedTuple):
 
     plan: Grid
     short: Folded
+    laid: Sequence[int]
+    """Indices of the links laid out."""
     runs: Sequence[alike.Run]
     weights: set[str]
     """The parameters on rails."""
@@ -121,18 +131,18 @@ class _Planned(NamedTuple):
 
 
 def _planned(whole: Folded) -> _Planned:
-    short, runs = alike.thinned(whole)
+    short, laid, runs = alike.thinned(whole)
     (weights, beside), initial = rail.parameters(short), rail.initial_states(short)
     before = rail.stacks(beside, {v.id: v for v in short.nodes})
     room = {user: rail.room(width, names) for user, (width, names) in before.items()}
     plan = grid(short, {*weights, *beside, *initial}, room)
     if not alike.fits(plan, runs):
-        short, runs = whole, []
+        short, laid, runs = whole, [*range(len(whole.links))], []
         plan = grid(short, {*weights, *beside, *initial}, room)
     alike.place(plan, runs)
     rail.place_beside(plan.place, before)
     plan.home.update((weight, plan.home[user]) for weight, user in beside.items())
-    return _Planned(plan, short, runs, weights, beside, initial)
+    return _Planned(plan, short, laid, runs, weights, beside, initial)
 
 
 def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
@@ -148,21 +158,29 @@ def _with_tokens(short: Folded, tokens: Sequence[str] | None) -> Folded:
     return replace(short, nodes=nodes)
 
 
-def _node(v: Vertex, rect: Rect, look: Look, fold: Fold | None) -> Iterator[Element]:
+def _nodes(twins: Sequence[Vertex], rect: Rect, shifts: Sequence[float], look: Look) -> Iterator[Part]:
+    """The boxes of vertices that look alike, with tabs in the colours of their gradients."""
+    v = twins[0]
     box = node_box(v, rect, look.style)
-    if fold is not None:
-        yield from _fold(box, fold, look, v.layer is not None)
-        return
     if v.op == "cell" and (not v.label or text_width(v.label, 15) > 40):
-        box.label, box.size = "h" + str(v.time).translate(SUBSCRIPT), 15.0
-    yield box
-    mark = look.tab(box, v.norm) if v.kind in ("gate", "state") else None
-    if mark:
-        yield mark
+        box.size = 15.0
+        labels = ["h" + str(v.time).translate(SUBSCRIPT) for v in twins]
+    else:
+        labels = [caption(v, rect.width, box.size) for v in twins]
+    columns: dict[str, Sequence[Any]] = {
+        "id": [v.id for v in twins],
+        "label": labels,
+        "classes": [classes(v) for v in twins],
+        "title": [describe(v) for v in twins],
+    }
+    yield Copies(box, shifts, columns)
+    if v.kind in ("gate", "state"):
+        yield from look.tabs(box, [v.norm for v in twins], shifts)
 
 
-def _fold(box: Box, fold: Fold, look: Look, inner: bool) -> Iterator[Element]:
+def _fold(v: Vertex, rect: Rect, fold: Fold, look: Look) -> Iterator[Element]:
     """A fold's box: its range, its numbers, and per bin the largest norm over the median."""
+    box, inner = node_box(v, rect, look.style), v.layer is not None
     style, x = look.style, box.x
     title = f"{box.id}; t = {fold.first} … {fold.last}, {fold.steps} steps; {fold.norms} {fold.counts}"
     yield Group("", x, box.y, box.width, box.height, style["fold.fill"], classes=("mark",))
@@ -187,14 +205,13 @@ def _fold(box: Box, fold: Fold, look: Look, inner: bool) -> Iterator[Element]:
     yield replace(box, label="", fill="none", line=style["fold.line"], dash="dashed", title=title)
 
 
-def _frames(plan: Grid, style: Style) -> Iterator[Element]:
+def _frames(plan: Grid, style: Style) -> Iterator[Part]:
     """A band behind every other column, and a frame around each open cell."""
     low, high = 22.0, plan.top + 24.0
-    for k, slot in enumerate(plan.slots):
-        if k % 2 == 0 and len(plan.slots) > 1:
-            yield Group(
-                "", slot.x, (low + high) / 2, slot.width, high - low, style["band"], classes=("column",)
-            )
+    for width, slots in _by_width(plan.slots[::2] if len(plan.slots) > 1 else []):
+        x, y = slots[0].x, (low + high) / 2
+        band = Group("", x, y, width, high - low, style["band"], classes=("column",))
+        yield Copies(band, [slot.x - x for slot in slots])
     for (row, column), rect in plan.frames.items():
         layer = plan.rows[int(row)][0]
         name = f"l{layer}.{'rev' if plan.reverse(row) else 'fwd'}.t{plan.slots[column].time}.frame"
@@ -210,12 +227,20 @@ def _frames(plan: Grid, style: Style) -> Iterator[Element]:
         )
 
 
-def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -> Iterator[Element]:
+def _by_width(slots: Sequence[Slot]) -> Iterator[tuple[float, Sequence[Slot]]]:
+    """The columns of each width."""
+    for width in dict.fromkeys(slot.width for slot in slots):
+        yield width, [slot for slot in slots if slot.width == width]
+
+
+def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -> Iterator[Part]:
     """The time under each column, and the tokens where no input box can hold them."""
     yield Text(left, 2, "time t", style["quiet"], 11, "start", classes=("axis",))
+    first, shifts = plan.slots[0].x, [slot.x - plan.slots[0].x for slot in plan.slots]
+    times = [str(s.time) if s.last == s.time else f"{s.time} … {s.last}" for s in plan.slots]
+    time = Text(first, 2, max(times, key=len), style["quiet"], 11, classes=("axis",))
+    yield Copies(time, shifts, {"text": times})
     for slot in plan.slots:
-        text = str(slot.time) if slot.last == slot.time else f"{slot.time} … {slot.last}"
-        yield Text(slot.x, 2, text, style["quiet"], 11, classes=("axis",))
         if tokens is not None and slot.last == slot.time and 0 <= slot.time < len(tokens):
             yield Text(
                 slot.x,
@@ -228,24 +253,27 @@ def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -
             )
 
 
-def _heat(plan: Grid, whole: Folded, look: Look, left: float) -> Iterator[Element]:
+def _heat(plan: Grid, whole: Folded, look: Look, left: float) -> Iterator[Part]:
     """‖∂L/∂h_t‖ of every row, each step under its column; a fold's bins under the fold."""
     style, count = look.style, len(plan.rows)
-    norms: dict[int, dict[int, list[float | None]]] = {}
+    nothing: tuple[str, ...] = ("none",)
+    colours = {slot.time: [nothing] * count for slot in plan.slots}
     for v in whole.nodes:
         if v.layer is not None and v.id in plan.home:
             row, column = plan.home[v.id]
-            fold = whole.folds.get(v.id)
-            norms.setdefault(column, {})[int(row)] = [high for _, high in fold.bins] if fold else [v.norm]
+            norms = [high for _, high in whole.folds[v.id].bins] if v.id in whole.folds else [v.norm]
+            colours[plan.slots[column].time][int(row)] = (*map(look.heat, norms),)
     y = -14.0 - count * HEAT
-    for column, slot in enumerate(plan.slots):
-        found = norms.get(column, {})
-        fine = max(map(len, found.values()), default=1)
-        rows = tuple(tuple(map(look.heat, found.get(row, [None] * fine))) for row in range(count))
-        yield Strip(
-            f"heat.t{slot.time}", slot.left, y, slot.width, count * HEAT, rows, ("heat", f"t-{slot.time}"),
-            f"‖∂L/∂h‖ at t = {slot.time}, lowest layer below",
-        )  # fmt: skip
+    for width, slots in _by_width(plan.slots):
+        times = [slot.time for slot in slots]
+        columns: dict[str, Sequence[Any]] = {
+            "id": [f"heat.t{t}" for t in times],
+            "colours": [colours[t] for t in times],
+            "classes": [("heat", f"t-{t}") for t in times],
+            "title": [f"‖∂L/∂h‖ at t = {t}, lowest layer below" for t in times],
+        }
+        strip = Strip("", slots[0].left, y, width, count * HEAT, ())
+        yield Copies(strip, [slot.left - strip.x for slot in slots], columns)
     width, middle = plan.right - plan.slots[0].left, (plan.right + plan.slots[0].left) / 2
     y_middle, line = y + count * HEAT / 2, style["faint"]
     yield Box("", middle, y_middle, width, count * HEAT, "", "box", line=line, weight=1.0, classes=("mark",))

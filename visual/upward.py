@@ -17,7 +17,7 @@ from visual.grid import BOX_HEIGHT, NOWHERE, Rect
 from visual.layered import layers
 from visual.page import blocks, edge_names, finished, named_within, node_box, shape
 from visual.paths import Route, Wire
-from visual.picture import Element, Picture, fit, text_width
+from visual.picture import Part, Picture, fit, text_width
 from visual.style import Style
 
 PITCH = 74.0
@@ -66,14 +66,14 @@ def layered_drawing(
         step = min(16.0, (sizes[name] - 12) / max(len(ends) - 1, 1))
         for n, (_, k) in enumerate(sorted(ends)):
             shift[k, up] = (n - (len(ends) - 1) / 2) * step
-    elements: list[Element] = []
+    parts: list[Part] = []
     ways: list[tuple[str, str, Route]] = []
     for k, (link, name) in enumerate(zip(links, edge_names(links), strict=True)):
         e = link.edge
         a, b = places[e.source], places[e.target]
         if e.source in beside:
             start, end = (a.right, b.left) if a.x < b.x else (a.left, b.right)
-            elements += look.edge(link, name, Wire([(start, a.y), (end, b.y + (a.y - b.y) / 2)]))
+            parts += look.edges([link], [name], Wire([(start, a.y), (end, b.y + (a.y - b.y) / 2)]))
             continue
         lanes = [
             (x, heights[depth] + up * (tall[depth] + BOX_HEIGHT))
@@ -81,21 +81,21 @@ def layered_drawing(
             for up in (-0.8, 0.8)
         ]
         route = [(a.x + shift[k, True], a.top), *lanes, (b.x + shift[k, False], b.bottom)]
-        elements += look.edge(link, name, Wire(route))
+        parts += look.edges([link], [name], Wire(route))
         ways.append((e.source, e.target, route))
     framed = blocks(graph.nodes, places, beside, ways)
-    elements = [*(e for block in framed for e in block.drawn(style)), *elements]
+    parts = [*(e for block in framed for e in block.drawn(style)), *parts]
     for v in named_within(graph.nodes, framed).values():
         box = node_box(v, places[v.id], style)
-        elements.append(box)
+        parts.append(box)
         if v.id in beside:
             continue
         text = fit(_said(v), box.width - 6, 10.5)
         box.label, box.size = (f"{text}\n{shape(v.shape)}" if v.shape else text), 10.5
-        elements += [mark for mark in [look.tab(box, v.norm)] if mark]
+        parts += look.tabs(box, [v.norm], [0.0])
     short = Folded(graph.nodes, tuple(links), {})
     words = "Layers" if graph.level == "layer" else "Operations"
-    return finished(elements, graph, short, look, title or f"{words}, inputs below", style)
+    return finished(parts, graph, short, look, title or f"{words}, inputs below", style)
 
 
 def _said(v: Vertex) -> str:

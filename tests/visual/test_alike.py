@@ -11,7 +11,7 @@ import tinygrad_rnn as tg
 import visual
 from tinygrad_rnn import nn, ops
 from tinygrad_rnn.trace import Edge, Graph, Vertex
-from visual import alike
+from visual import alike, unroll
 from visual.fold import folded
 
 STEPS = 45
@@ -44,9 +44,23 @@ def assert_same(one, other):
 @pytest.mark.parametrize("both", [False, True])
 def test_copies_stand_where_every_step_would_stand(kind, level, both, monkeypatch):
     graph = network(kind, 2, both, STEPS, level, every=True, pre=level == "gate")
-    assert alike.thinned(folded(graph, False))[1], "the test needs copies"
+    assert alike.thinned(folded(graph, False))[2], "the test needs copies"
     drawn = visual.draw(graph, fold=False, gradients=True)
     assert_same(drawn, step_by_step(graph, monkeypatch, gradients=True))
+
+
+@pytest.mark.parametrize("level", ["cell", "gate"])
+def test_the_plan_holds_every_copy_in_its_place(level, monkeypatch):
+    whole = folded(network("gru", 2, True, STEPS, level, every=True, pre=level == "gate"), False)
+    plan = unroll._planned(whole).plan
+    with monkeypatch.context() as patch:
+        patch.setattr(alike, "LEAST", 10**9)
+        other = unroll._planned(whole).plan
+    assert plan.home == other.home and plan.storeys == other.storeys
+    assert plan.frames.keys() == other.frames.keys() and plan.place.keys() == other.place.keys()
+    for found, there in ((plan.place, other.place), (plan.frames, other.frames)):
+        for name, rect in found.items():
+            assert tuple(rect) == pytest.approx(tuple(there[name]))
 
 
 def test_each_copy_has_its_own_numbers_and_looks(monkeypatch):
@@ -70,7 +84,7 @@ def test_a_step_that_is_built_differently_is_laid_out_by_itself():
     extra = Vertex("probe.t40", "probe", "op", time=40)
     odd = graph._replace(nodes=(*graph.nodes, extra), edges=(*graph.edges, Edge("l0.fwd.t40", "probe.t40")))
     whole = folded(odd, False)
-    short, runs = alike.thinned(whole)
+    short, _, runs = alike.thinned(whole)
     assert len(runs) == 2 and all(40 not in run.columns for run in runs)
     assert {"l0.fwd.t39", "l0.fwd.t40", "l0.fwd.t41", "probe.t40"} <= {v.id for v in short.nodes}
 
@@ -86,7 +100,7 @@ def test_steps_that_climb_are_not_copied(monkeypatch):
         if t:
             edges += [Edge(f"l0.fwd.t{t - 1}", f"l0.fwd.t{t}"), Edge(f"add.t{t - 1}", f"add.t{t}")]
     graph = Graph(tuple(nodes), tuple(edges), "cell")
-    assert alike.thinned(folded(graph, False))[1]
+    assert alike.thinned(folded(graph, False))[2]
     assert_same(visual.draw(graph, fold=False), step_by_step(graph, monkeypatch))
 
 
@@ -99,7 +113,7 @@ def test_what_comes_again_after_some_steps_is_copied_too(period, monkeypatch):
     ]
     nodes, edges = zip(*losses, strict=True)
     graph = graph._replace(nodes=(*graph.nodes, *nodes), edges=(*graph.edges, *edges))
-    short, runs = alike.thinned(folded(graph, False))
+    short, _, runs = alike.thinned(folded(graph, False))
     assert len(runs) == period and len(short.nodes) < len(graph.nodes) / 2
     drawn = visual.draw(graph, fold=False, gradients=True)
     assert_same(drawn, step_by_step(graph, monkeypatch, gradients=True))

@@ -57,14 +57,15 @@ def test_the_lost_elbow_from_c_to_h_is_seen(monkeypatch):
 
 
 def test_a_gradient_that_runs_with_the_data_is_seen(monkeypatch):
-    def swapped(arrow):
-        def make(name, source, target, *rest, **more):
-            ends = (target, source) if name.endswith(".g") else (source, target)
-            return arrow(name, *ends, *rest, **more)
+    def swapped(copies):
+        def make(of, shifts, columns):
+            if any(name.endswith(".g") for name in columns.get("id", ())):
+                columns = {**columns, "source": columns["target"], "target": columns["source"]}
+            return copies(of, shifts, columns)
 
         return make
 
-    broken(monkeypatch, visual.gradients, "Arrow", swapped)
+    broken(monkeypatch, visual.gradients, "Copies", swapped)
     assert worst(identities.dot) >= 1
 
 

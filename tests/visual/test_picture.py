@@ -275,7 +275,7 @@ def test_what_is_wrong_with_a_gradient_stands_on_the_far_side_of_its_arrow_from_
     x, y = way
     wire = Wire([(0.0, 0.0), (float(x), float(y))])
     link = Link(Edge("a", "b", norm=math.nan))
-    ahead, word, back = Look(style(), True).edge(link, "a--b", wire)
+    ahead, word, back = (e for copies in Look(style(), True).edges([link], ["a--b"], wire) for e in copies)
     (ax, ay), (bx, by) = middle(ahead.points), middle(back.points)
     assert word.text == "NaN"
     width = text_width("NaN", word.size) * {"start": 0.5, "middle": 0.0, "end": -0.5}[word.anchor]
