@@ -59,20 +59,22 @@ class _Weighed(NamedTuple):
 
 
 def _dot(a: dict[int, Any], b: dict[int, Any]) -> float:
-    """The product of two long vectors, in float64."""
-    total = 0.0
-    for k, part in a.items():
-        x = part.astype(np.float64).ravel()
-        total += (x @ (x if b is a else b[k].astype(np.float64).ravel())).item()
+    """The product of two long vectors."""
+    total: float = sum((part @ b[k]).item() for k, part in a.items())
     return total
+
+
+def _long(parts: dict[int, Any]) -> dict[int, Any]:
+    """A value with several outputs as one long vector, in float64."""
+    return {k: part.astype(np.float64).ravel() for k, part in parts.items()}
 
 
 def _add(shares: Iterable[_Share]) -> dict[int, Any]:
-    """The sum of shares, output by output (a value with several outputs is one long vector)."""
+    """The sum of shares, output by output."""
     total: dict[int, Any] = {}
     for share in shares:
         total[share.part] = share.gradient if share.part not in total else total[share.part] + share.gradient
-    return total
+    return _long(total)
 
 
 class _Scale:
@@ -101,6 +103,7 @@ class _Scale:
                 self.shares[parent].append(_Share(name, slot, 0, d))
 
     def _weigh(self, vertex: Vertex, gradient: dict[int, Any], received: list[_Share]) -> _Weighed:
+        gradient = _long(gradient)
         norm = _dot(gradient, gradient) ** 0.5
         seen: dict[tuple[int, ...], tuple[float, float]] = {}
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -326,7 +327,8 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None, words: 
         "backward": scope.backward, "value": _summary(value),
     }  # fmt: skip
     if node.plan is None:
-        return Vertex(name, "parameter", "parameter", label or name, shape=node.shape, dtype=str(node.dtype))
+        dtype = _named(node.dtype)
+        return Vertex(name, "parameter", "parameter", label or name, shape=node.shape, dtype=dtype)
     saved = dict(zip(node.plan.names, node.saved or (), strict=True))
     formula, rules = _formulas(node.plan.primitive, saved, words)
     kind = "output" if is_output else "input" if _is_step_input(node) else "op"
@@ -335,9 +337,13 @@ def _vertex(node: Node, name: str, is_output: bool, value: Array | None, words: 
     shape, dtype = node.shape[0] if node.is_bundle else (node.shape, node.dtype)
     return Vertex(
         name, node.plan.primitive.name, kind, label or ("loss" if name == "loss" else ""),
-        formula=formula, rules=rules, shape=shape, dtype=str(dtype),
+        formula=formula, rules=rules, shape=shape, dtype=_named(dtype),
         gate=scope.gate or (label if scope.direction else "") or None, **place,
     )  # fmt: skip
+
+
+_named = cache(str)
+"""NumPy works out a dtype's name anew each time."""
 
 
 def _formulas(primitive: Any, saved: Mapping[str, Any], words: Words) -> tuple[str, tuple[str, ...]]:

@@ -229,8 +229,10 @@ def _frames(plan: Grid, style: Style) -> Iterator[Part]:
 
 def _by_width(slots: Sequence[Slot]) -> Iterator[tuple[float, Sequence[Slot]]]:
     """The columns of each width."""
-    for width in dict.fromkeys(slot.width for slot in slots):
-        yield width, [slot for slot in slots if slot.width == width]
+    found: dict[float, list[Slot]] = {}
+    for slot in slots:
+        found.setdefault(slot.width, []).append(slot)
+    yield from found.items()
 
 
 def _axis(plan: Grid, style: Style, tokens: Sequence[str] | None, left: float) -> Iterator[Part]:
@@ -268,7 +270,7 @@ def _heat(plan: Grid, whole: Folded, look: Look, left: float) -> Iterator[Part]:
         times = [slot.time for slot in slots]
         columns: dict[str, Sequence[Any]] = {
             "id": [f"heat.t{t}" for t in times],
-            "colours": [colours[t] for t in times],
+            "colours": [tuple(colours[t]) for t in times],
             "classes": [("heat", f"t-{t}") for t in times],
             "title": [f"‖∂L/∂h‖ at t = {t}, lowest layer below" for t in times],
         }
