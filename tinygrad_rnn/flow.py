@@ -112,7 +112,7 @@ class _Scale:
             if which not in seen:
                 total = _add(shares)
                 size = _dot(total, total) ** 0.5
-                along = _dot(total, {k: gradient[k] for k in total})
+                along = _dot(total, gradient)
                 seen[which] = size, along / norm if norm else 0.0 if norm == 0 else float("nan")
             return seen[which]
 

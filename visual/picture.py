@@ -190,6 +190,7 @@ class Picture:
     width: float
     height: float
     parts: Sequence[Part] = field(repr=False)
+    """Everything drawn, from the lowest to the topmost: elements, and copies of one."""
     title: str = ""
     desc: str = ""
     theme: str = "light"
@@ -207,7 +208,7 @@ class Picture:
 
     @cached_property
     def elements(self) -> tuple[Element, ...]:
-        """Everything drawn, from the lowest to the topmost; every copy is an element of its own."""
+        """The parts, every copy as an element of its own."""
         return tuple(e for part in self.parts for e in (part if isinstance(part, Copies) else (part,)))
 
     @property

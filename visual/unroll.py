@@ -39,7 +39,7 @@ from visual.wires import wires
 HEAT = 11.0
 """Height of a row of the heatmap under the grid."""
 LARGEST = 500_000
-"""So many vertices and edges are drawn at most: a quarter of a minute and of a gigabyte of SVG."""
+"""So many vertices and edges are drawn at most: some ten seconds and a quarter of a gigabyte of SVG."""
 SUBSCRIPT = str.maketrans("0123456789-", "₀₁₂₃₄₅₆₇₈₉₋")
 
 

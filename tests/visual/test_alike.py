@@ -52,6 +52,7 @@ def test_copies_stand_where_every_step_would_stand(kind, level, both, monkeypatc
 @pytest.mark.parametrize("level", ["cell", "gate"])
 def test_the_plan_holds_every_copy_in_its_place(level, monkeypatch):
     whole = folded(network("gru", 2, True, STEPS, level, every=True, pre=level == "gate"), False)
+    assert alike.thinned(whole)[2], "the test needs copies"
     plan = unroll._planned(whole).plan
     with monkeypatch.context() as patch:
         patch.setattr(alike, "LEAST", 10**9)
@@ -77,6 +78,19 @@ def test_each_copy_has_its_own_numbers_and_looks(monkeypatch):
     for looks in ("zero", "broken", "missing", "cut"):
         ids = [{a.id: (a.colour, a.dash) for a in p.arrows if looks in a.classes} for p in (drawn, plain)]
         assert ids[0] == ids[1] and ids[0]
+
+
+@pytest.mark.parametrize("level", ["cell", "gate"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_copies_are_written_as_elements_of_their_own_would_be(level, gradients):
+    graph = network("lstm", 2, True, STEPS, level, every=True, cut=20)
+    strange = {3: 0.0, 5: float("nan"), 7: float("inf"), 11: None}
+    edges = tuple(
+        e._replace(norm=strange[k % 37]) if k % 37 in strange else e for k, e in enumerate(graph.edges)
+    )
+    drawn = visual.draw(graph._replace(edges=edges), fold=False, gradients=gradients, tokens=["<&>"] * STEPS)
+    assert len(drawn.parts) < len(drawn.elements) / 2, "the test needs copies"
+    assert replace(drawn, parts=drawn.elements).pipe("svg") == drawn.pipe("svg")
 
 
 def test_a_step_that_is_built_differently_is_laid_out_by_itself():
